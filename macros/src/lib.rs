@@ -1,0 +1,65 @@
+//! The `#[memo]` attribute of `memopool`. Use it through that crate, which re-exports it.
+//!
+//! The files, in the order an attribute passes through them:
+//!
+//! 1. `options.rs` reads what stands in the parentheses of the attribute.
+//! 2. `duration.rs` reads `"1h30m"`.
+//! 3. `signature.rs` decides whether the function can be memoized, and how each argument is passed.
+//! 4. `digest.rs` turns the function's tokens into its code digest.
+//! 5. `expand.rs` writes the items that stand next to the function.
+//! 6. `errors.rs` collects what is wrong, so that one build reports all of it.
+
+mod digest;
+mod duration;
+mod errors;
+mod expand;
+mod options;
+mod signature;
+
+use proc_macro::TokenStream;
+
+/// Gives a function a memoized form.
+///
+/// The function itself stays as it is: a direct call is a plain call. Next to it, in the type namespace and under the
+/// same name, come `f::call(args…)`, which binds arguments without running anything, and `f::func()`, the function as
+/// a value. A pool runs the bound call, or finds its result.
+///
+/// ```text
+/// #[memo]
+/// fn word_count(text: &str) -> usize {
+///     text.split_whitespace().count()
+/// }
+///
+/// let task = pool.submit(word_count::call("to be or not to be"));
+/// ```
+///
+/// A call is identified by the function's name, the digest of its code, and its arguments. Comments, doc comments and
+/// formatting are not part of the digest; every other token of the function is. Code that the function calls is not:
+/// name memoized functions in `deps`, and change `version` for all the rest.
+///
+/// # Options
+///
+/// | option | effect |
+/// |---|---|
+/// | `version = "2"` | stands in for the code digest: results stay valid until you change it |
+/// | `name = "lex"` | replaces the path of the function in its identity, so that it may be moved |
+/// | `ttl = "1h"` | a result is good for this long (`ms`, `s`, `m`, `h`, `d`, also `"1h30m"`) |
+/// | `ignore(arg, …)` | these arguments are not part of the identity: progress bars, handles |
+/// | `deps(other, …)` | the code digests of these memoized functions, and of theirs, join the identity |
+/// | `in_memory` | the result need not be serialisable, and never leaves memory |
+/// | `cache_errors` | an `Err` is stored like a value |
+/// | `retries = 3` | a run that fails is repeated up to this often |
+/// | `timeout = "30s"` | the longest an attempt may take |
+/// | `fallible`, `infallible` | whether the function returns a `Result` whose `Ok` is the value |
+///
+/// Without the last two, a function is fallible if the name of its return type ends in `Result`.
+///
+/// # What can be memoized
+///
+/// A free function of up to 16 arguments without type parameters. Arguments are taken by value or by shared reference;
+/// borrowed ones are made owned (`ToOwned`) when a run starts, and lent to the function. The result is owned. Anything
+/// else is an error that says what to do instead.
+#[proc_macro_attribute]
+pub fn memo(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand::memo(options.into(), item.into()).into()
+}

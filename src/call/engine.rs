@@ -1,0 +1,177 @@
+//! The stages of one pool side by side: what every submission to it passes through.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::identity::Identity;
+use super::key::SlotKey;
+use crate::config::Clock;
+use crate::event::{Event, Stats, Tally, count};
+use crate::flight::AnyFlight;
+use crate::flight::claim::{Displaced, Table};
+use crate::flight::slots::SlotHash;
+use crate::memo::history::{Fate, History};
+use crate::memo::memory::{Account, Memory};
+use crate::run::Runner;
+use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{Arc, RwLock};
+
+/// The pool's slot table.
+pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
+
+/// A kept result.
+pub(crate) struct Entry {
+    /// An `R`, or the [`Error`](crate::Error) of a function whose errors are kept.
+    pub(super) value: Arc<dyn Any + Send + Sync>,
+    pub(super) weight: u64,
+    /// Nanoseconds since the Unix epoch; 0: never.
+    pub(super) expires: u64,
+    /// What it took to compute, in nanoseconds.
+    pub(super) cost: u64,
+    /// When the accountant last heard of a hit; see [`Memory::touch`].
+    pub(super) touched: AtomicU32,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// See the [module](self).
+pub(crate) struct Engine {
+    pub(crate) runner: Arc<Runner>,
+    pub(super) slots: Arc<Slots>,
+    pub(super) memory: Memory,
+    pub(super) history: History,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+    tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
+    /// What `spawn` runs: not part of the statistics of calls.
+    pub(super) spawned: Arc<Tally>,
+    /// How many `Pool`s refer to this.
+    pub(crate) handles: AtomicUsize,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        runner: Arc<Runner>,
+        memory: u64,
+        clock: Arc<dyn Clock>,
+        on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+    ) -> Arc<Engine> {
+        Arc::new(Engine {
+            runner,
+            slots: Arc::new(Table::new()),
+            memory: Memory::new(memory),
+            history: History::new(),
+            clock,
+            on_event,
+            tallies: RwLock::default(),
+            spawned: Arc::new(Tally::new("a spawned closure")),
+            handles: AtomicUsize::new(1),
+        })
+    }
+
+    /// The function's tally in this pool.
+    pub(super) fn tally(&self, identity: &'static Identity) -> Arc<Tally> {
+        if let Some(tally) = self.tallies.read().get(&identity.id) {
+            return Arc::clone(tally);
+        }
+        let mut tallies = self.tallies.write();
+        let tally = tallies.entry(identity.id).or_insert_with(|| Arc::new(Tally::new(identity.name)));
+        Arc::clone(tally)
+    }
+
+    /// Tells the listener. Its panics stay its own.
+    pub(super) fn emit(&self, event: &Event<'_>) {
+        if let Some(listener) = &self.on_event {
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+        }
+    }
+
+    /// The clock's time in nanoseconds since the Unix epoch.
+    pub(super) fn now(&self) -> u64 {
+        nanos(self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// Counts a new entry and makes room for it. The slot is filled already.
+    pub(super) fn account(&self, key: &SlotKey, generation: u64, weight: u64, tally: &Tally) {
+        tally.entries.fetch_add(1, Ordering::Relaxed);
+        tally.bytes.fetch_add(weight, Ordering::Relaxed);
+        self.memory.insert(
+            Account { hash: key.hash(), generation, weight },
+            &|hash, generation| self.slots.holds(hash, generation),
+            &mut |account| match self.slots.evict(account.hash, account.generation) {
+                Some(slot) => {
+                    self.history.note(account.hash, Fate::Evicted);
+                    if let Some(entry) = slot.into_entry() {
+                        count(&entry.tally.evicted);
+                        self.emit(&Event::Evicted { function: entry.tally.name, weight: entry.weight });
+                        Self::discard(entry);
+                    }
+                    true
+                }
+                None => false,
+            },
+        );
+    }
+
+    /// A slot was taken out by its owner: its entry is no longer counted, and dropped here.
+    pub(super) fn displaced(&self, hash: u64, slot: Displaced<Entry, AnyFlight>, fate: Option<Fate>) -> bool {
+        let Some(slot) = slot else { return false };
+        if let Some(fate) = fate {
+            self.history.note(hash, fate);
+        }
+        let generation = slot.generation();
+        if let Some(entry) = slot.into_entry() {
+            self.memory.remove(Account { hash, generation, weight: entry.weight });
+            Self::discard(entry);
+        }
+        true
+    }
+
+    /// Drops an entry; its value's `Drop` is user code.
+    fn discard(entry: Entry) {
+        entry.tally.entries.fetch_sub(1, Ordering::Relaxed);
+        entry.tally.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+    }
+
+    /// Forgets everything, or everything of one owner.
+    pub(crate) fn forget_all(&self, owner: Option<u64>) {
+        for (hash, slot) in self.slots.drain(owner) {
+            self.displaced(hash, Some(slot), Some(Fate::Forgotten));
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let parts: Vec<Stats> = self.tallies.read().values().map(|tally| tally.stats()).collect();
+        let mut stats = Stats::sum(&parts);
+        stats.threads = self.runner.threads() as u64;
+        stats.queued = self.runner.queued() as u64;
+        stats.running = self.runner.running() as u64;
+        stats
+    }
+
+    pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {
+        let tallies = self.tallies.read();
+        Stats::by_name(tallies.values().map(|tally| (tally.name.to_owned(), tally.stats())))
+    }
+}
+
+/// Whole nanoseconds, as many as fit (584 years).
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+impl SlotHash for SlotKey {
+    #[inline]
+    fn slot_hash(&self) -> u64 {
+        self.hash()
+    }
+}

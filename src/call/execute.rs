@@ -1,0 +1,312 @@
+//! One run, from the moment its job is made until its last callback: attempts, time, what is kept.
+//!
+//! A [`Run`] is the job. It owns the leader's guard and its ticket, so wherever it is dropped, its waiters are told and
+//! its pool counts it as gone. What is kept is decided here, in this order: nobody is left who wants it (the body may
+//! have cut corners), it was cheap, it can't be weighed, it does not fit, its generation has ended.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::KeyRef;
+use super::engine::{Engine, Entry, nanos};
+use super::func::{Attempts, Core, Handle, Raised, Weigh};
+use super::key::SlotKey;
+use crate::config::MIN_WEIGHT;
+use crate::error::Error;
+use crate::event::{Event, Tally, count};
+use crate::flight::claim::Guard;
+use crate::flight::{AnyFlight, Flight, Outcome, Work};
+use crate::memo::history::Fate;
+use crate::run::context::{self, Frame};
+use crate::run::wait_graph::{AnyNode, Node};
+use crate::run::{Ticket, Unit};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Arc, now};
+
+/// Which call a flight computes.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// `None`: a spawned closure.
+    pub(crate) key: Option<KeyRef>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// A flight of this crate's calls.
+pub(crate) type CallFlight<R> = Flight<Origin, R>;
+
+/// A leader's guard over it.
+pub(super) type Lead<R> = Guard<SlotKey, Entry, AnyFlight, Arc<CallFlight<R>>>;
+
+/// See the [module](self).
+pub(super) struct Run<R: 'static> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) flight: Arc<CallFlight<R>>,
+    pub(super) guard: Lead<R>,
+    /// `None`: a spawned closure, whose value is nobody else's.
+    pub(super) core: Option<Handle<R>>,
+    pub(super) attempts: Attempts<R>,
+    pub(super) ticket: Ticket,
+}
+
+/// Why a body gave no value.
+enum Failure {
+    Raised(Raised),
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl<R: Send + Sync + 'static> Run<R> {
+    /// The job. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
+    pub(super) fn into_job(self) -> Work {
+        Box::new(move || {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
+        })
+    }
+
+    fn perform(self) {
+        let Run { engine, flight, guard, core, attempts, mut ticket } = self;
+        ticket.start();
+        let node: AnyNode = Arc::clone(&flight) as AnyNode;
+        let pool: Arc<dyn Any + Send + Sync> = Arc::clone(&engine) as _;
+        let frame = context::enter(Frame { node, runner: Arc::clone(&engine.runner), pool });
+        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        let started = now();
+        let result = bench.attempt(attempts);
+        let took = started.elapsed();
+        context::resume();
+        bench.conclude(guard, result, took);
+        drop(frame);
+        drop(ticket);
+    }
+}
+
+/// What the steps of a run look at.
+struct Bench<'a, R: 'static> {
+    engine: &'a Arc<Engine>,
+    flight: &'a Arc<CallFlight<R>>,
+    core: Option<&'a Core<R>>,
+}
+
+impl<R: Send + Sync + 'static> Bench<'_, R> {
+    fn name(&self) -> &'static str {
+        self.flight.origin.tally.name
+    }
+
+    /// Calls the body until it gives a value, panics, or has no attempts left.
+    fn attempt(&self, mut attempts: Attempts<R>) -> Result<R, Failure> {
+        let retries = self.core.map_or(0, |core| core.retries);
+        let current = Arc::new(AtomicU32::new(0));
+        self.engine.emit(&Event::Started { function: self.name() });
+        let result = loop {
+            let attempt = current.load(Ordering::Relaxed);
+            if let Some(core) = self.core {
+                core.identity.runs.fetch_add(1, Ordering::Relaxed);
+                if let Some(timeout) = core.timeout {
+                    self.set_alarm(timeout, attempt, &current);
+                }
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| attempts(attempt == retries)));
+            current.store(attempt + 1, Ordering::Release);
+            match result {
+                Ok(Ok(value)) => break Ok(value),
+                Ok(Err(raised)) if attempt == retries || self.is_unwanted() => {
+                    break Err(Failure::Raised(raised));
+                }
+                Ok(Err(raised)) => {
+                    count(&self.flight.origin.tally.retried);
+                    let (function, error) = (self.name(), &*raised.error);
+                    self.engine.emit(&Event::Retried { function, attempt: attempt + 1, error });
+                }
+                Err(panic) => break Err(Failure::Panicked(panic)),
+            }
+        };
+        // The arguments' `Drop` is user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
+        result
+    }
+
+    /// At the deadline of this attempt its waiters leave; the body can't be killed, but it can see that.
+    fn set_alarm(&self, timeout: Duration, attempt: u32, current: &Arc<AtomicU32>) {
+        let Some(at) = now().checked_add(timeout) else { return };
+        let (flight, engine) = (Arc::downgrade(self.flight), Arc::downgrade(self.engine));
+        let current = Arc::clone(current);
+        self.engine.runner.timer().at(
+            at,
+            Box::new(move || {
+                let (Some(flight), Some(engine)) = (flight.upgrade(), engine.upgrade()) else { return };
+                if current.load(Ordering::Acquire) != attempt {
+                    return;
+                }
+                let error = Error::timeout(Some(flight.origin.tally.name), timeout);
+                if flight.cell.finish_early(Err(error.clone())) {
+                    count(&flight.origin.tally.failed);
+                    engine.note(&flight.origin, Fate::TimedOut);
+                    engine.emit(&Event::Failed { function: flight.origin.tally.name, error: &error });
+                }
+            }),
+        );
+    }
+
+    /// Its waiters have left, for whatever reason.
+    fn is_unwanted(&self) -> bool {
+        self.flight.cell.is_given_up() || self.flight.cell.is_done()
+    }
+
+    fn conclude(&self, guard: Lead<R>, result: Result<R, Failure>, took: Duration) {
+        let tally = &self.flight.origin.tally;
+        if self.flight.cell.is_done() {
+            // It ran over its timeout: counted then, and nobody waits for what it still says.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+            return guard.fail(Err(Error::cancelled()));
+        }
+        match result {
+            Ok(value) => {
+                count(&tally.computed);
+                let joined = u64::from(self.flight.cell.interests() - 1);
+                tally.compute_nanos.fetch_add(nanos(took), Ordering::Relaxed);
+                tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
+                self.engine.emit(&Event::Computed { function: tally.name, took });
+                let value = Arc::new(value);
+                let weight = self.weight_if_kept(&value, took);
+                self.resolve(guard, weight, Arc::clone(&value) as _, Ok(value), took);
+            }
+            Err(failure) => {
+                let (error, weight, fate) = match failure {
+                    Failure::Raised(raised) => {
+                        count(&tally.failed);
+                        let weight = raised.weight.map(|weight| weight.max(MIN_WEIGHT));
+                        (Error::failed(tally.name, raised.error), weight, Fate::Failed)
+                    }
+                    Failure::Panicked(payload) => {
+                        count(&tally.panicked);
+                        let error = Error::panic(tally.name, &*payload);
+                        // A payload's `Drop` is user code, too.
+                        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                        (error, None, Fate::Panicked)
+                    }
+                };
+                self.engine.emit(&Event::Failed { function: tally.name, error: &error });
+                self.engine.note(&self.flight.origin, fate);
+                let weight = weight.filter(|weight| !self.is_unwanted() && self.engine.memory.fits(*weight));
+                self.resolve(guard, weight, Arc::new(error.clone()), Err(error), took);
+            }
+        }
+    }
+
+    /// Keeps the value if it has a weight, and settles the cell either way.
+    fn resolve(
+        &self,
+        guard: Lead<R>,
+        weight: Option<u64>,
+        value: Arc<dyn Any + Send + Sync>,
+        outcome: Outcome<R>,
+        took: Duration,
+    ) {
+        let tally = &self.flight.origin.tally;
+        let (Some(weight), Some(core), Some(key)) = (weight, self.core, &self.flight.origin.key) else {
+            drop(value);
+            return guard.fail(outcome);
+        };
+        let expires = match core.ttl {
+            None => 0,
+            Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
+        };
+        let cost = nanos(took);
+        let touched = AtomicU32::new(0);
+        let entry = Entry { value, weight, expires, cost, touched, tally: Arc::clone(tally) };
+        let kept = |generation| self.engine.account(&key.slot, generation, weight, tally);
+        if guard.publish(entry, kept, outcome).is_some() {
+            // Forgotten, refreshed or cleared while it ran: its waiters have it, the cache does not.
+            self.engine.note(&self.flight.origin, Fate::Forgotten);
+        }
+    }
+
+    /// The weight of a value that is to be kept.
+    fn weight_if_kept(&self, value: &R, took: Duration) -> Option<u64> {
+        let core = self.core?;
+        let origin = &self.flight.origin;
+        if self.is_unwanted() {
+            self.engine.note(origin, Fate::GivenUp);
+            return None;
+        }
+        if took <= core.cost_above && core.cost_above > Duration::ZERO {
+            self.engine.note(origin, Fate::Cheap);
+            return None;
+        }
+        let weighed = catch_unwind(AssertUnwindSafe(|| match core.weigh {
+            Weigh::Encoded(size) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
+            Weigh::Plain => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
+            Weigh::Given(weigh) => Ok(weigh(value)),
+        }));
+        let (fate, reason) = match weighed {
+            Ok(Ok(weight)) if self.engine.memory.fits(weight) => return Some(weight),
+            Ok(Ok(weight)) => (
+                Fate::TooLarge,
+                format!(
+                    "it weighs {weight} bytes, more than the whole memory of {}; give the pool more `memory`",
+                    self.engine.memory.bound()
+                ),
+            ),
+            Ok(Err(error)) => {
+                (Fate::NotWeighed, format!("it can't be encoded: {error}; make the function `in_memory`"))
+            }
+            Err(panic) => {
+                (Fate::NotWeighed, format!("weighing it panicked: {}", crate::error::panic_text(&*panic)))
+            }
+        };
+        self.engine.note(origin, fate);
+        self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
+        None
+    }
+}
+
+impl Engine {
+    fn note(&self, origin: &Origin, fate: Fate) {
+        if let Some(key) = &origin.key {
+            self.history.note(key.slot.hash(), fate);
+        }
+    }
+}
+
+impl Origin {
+    /// `name(#short-key)`, or the name alone.
+    pub(crate) fn label(&self) -> String {
+        match &self.key {
+            Some(key) => format!("{}(#{})", self.tally.name, key.key().short()),
+            None => self.tally.name.to_owned(),
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
+    fn perform(&self) {
+        if let Some(job) = self.cell.start() {
+            job();
+        }
+    }
+
+    fn abandon(&self) {
+        if let Some(job) = self.cell.start() {
+            // Its guard settles the cell; its arguments' `Drop` is user code.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Node for CallFlight<R> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn label(&self) -> String {
+        self.origin.label()
+    }
+
+    fn is_queued_in(&self, home: u64) -> bool {
+        self.home == home && self.cell.is_queued()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.cell.is_given_up()
+    }
+}

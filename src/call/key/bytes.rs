@@ -1,0 +1,296 @@
+//! Where encoded bytes go: a small buffer, then a hasher, and meanwhile, for what must be sorted, a scratch.
+//!
+//! Up to [`INLINE`] bytes stay in a buffer on the stack. The first byte beyond moves all into a BLAKE3 hasher, also on the
+//! stack: a long slice is hashed where it lies. Only what must be sorted (maps, [`Unordered`](super::Unordered)) allocates.
+
+use std::mem;
+
+use super::encode::tag;
+use super::{INLINE, Key, SlotKey};
+
+/// Up to this many bytes are hashed in one go, without a [`Stream`].
+const MEDIUM: usize = 512;
+
+/// Bytes that are gathered before they go to the hasher: BLAKE3 works on several KiB at once much faster than on one.
+const STAGE: usize = 4096;
+
+/// The bytes of one call.
+pub(super) struct Out<'a> {
+    /// Bytes in `small`. Full ([`INLINE`]) also while they go elsewhere, so that the fast path has one thing to check.
+    len: u8,
+    small: [u8; INLINE],
+    digest: &'a [u8; 32],
+    /// Which argument is being encoded, for errors.
+    pub(super) position: usize,
+    /// A part of a value was refused.
+    pub(super) failed: bool,
+    medium: Option<Medium>,
+    stream: Option<Stream>,
+    /// How many maps or sets are open; then all bytes go to the end of `scratch`.
+    sorting: usize,
+    scratch: Vec<u8>,
+    /// Where each entry of the open maps and sets starts in `scratch`.
+    starts: Vec<usize>,
+}
+
+impl<'a> Out<'a> {
+    #[inline]
+    pub(super) fn new(digest: &'a [u8; 32]) -> Self {
+        Self {
+            len: 0,
+            small: [0; INLINE],
+            digest,
+            position: 0,
+            failed: false,
+            medium: None,
+            stream: None,
+            sorting: 0,
+            scratch: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let at = usize::from(self.len);
+        match self.small.get_mut(at..at + N) {
+            Some(room) => {
+                room.copy_from_slice(&bytes);
+                self.len += N as u8;
+            }
+            None => self.put_far_array(bytes),
+        }
+    }
+
+    /// As [`put_far`](Self::put_far), for long lists of numbers: copies of a known length need no call.
+    #[inline(never)]
+    fn put_far_array<const N: usize>(&mut self, bytes: [u8; N]) {
+        match &mut self.stream {
+            Some(stream) if self.sorting == 0 => match stream.room().first_chunk_mut() {
+                Some(room) => {
+                    *room = bytes;
+                    stream.used += N;
+                }
+                None => stream.put_through(&bytes),
+            },
+            _ => self.put_far(&bytes),
+        }
+    }
+
+    /// A tag and a number. `ALL` is `N + 1`.
+    #[inline]
+    pub(super) fn number<const N: usize, const ALL: usize>(&mut self, tag: u8, number: [u8; N]) {
+        const { assert!(ALL == N + 1) };
+        let mut bytes = [tag; ALL];
+        bytes[1..].copy_from_slice(&number);
+        self.put(bytes);
+    }
+
+    /// A tag, a length and that many bytes.
+    #[inline]
+    pub(super) fn text(&mut self, tag: u8, bytes: &[u8]) {
+        let at = usize::from(self.len);
+        if bytes.len() < INLINE
+            && let Some([first, second, room @ ..]) = self.small.get_mut(at..at + 2 + bytes.len())
+        {
+            // Below 0x80 the varint is the number.
+            (*first, *second) = (tag, bytes.len() as u8);
+            room.copy_from_slice(bytes);
+            self.len += 2 + bytes.len() as u8;
+        } else {
+            self.text_far(tag, bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn text_far(&mut self, tag: u8, bytes: &[u8]) {
+        self.put([tag]);
+        self.varint(bytes.len() as u64);
+        self.put_far(bytes);
+    }
+
+    #[inline]
+    pub(super) fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put([number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.put([number as u8]);
+    }
+
+    #[inline]
+    pub(super) fn variant(&mut self, tag: u8, name: &str, index: u32, variant: &str) {
+        self.text(tag, name.as_bytes());
+        self.varint(u64::from(index));
+        self.text(tag::STR, variant.as_bytes());
+    }
+
+    #[inline]
+    pub(super) fn put_slice(&mut self, bytes: &[u8]) {
+        let at = usize::from(self.len);
+        match self.small.get_mut(at..at + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len() as u8;
+            }
+            None => self.put_far(bytes),
+        }
+    }
+
+    /// What does not fit into the small buffer.
+    #[inline(never)]
+    fn put_far(&mut self, bytes: &[u8]) {
+        if self.sorting > 0 {
+            self.scratch.extend_from_slice(bytes);
+        } else if let Some(stream) = &mut self.stream {
+            stream.put(bytes);
+        } else {
+            self.put_medium(bytes);
+        }
+    }
+
+    fn put_medium(&mut self, bytes: &[u8]) {
+        let medium = self.medium.get_or_insert_with(|| {
+            let len = usize::from(mem::replace(&mut self.len, INLINE as u8));
+            let mut all = [0; MEDIUM];
+            all[..INLINE].copy_from_slice(&self.small);
+            Medium { len, bytes: all }
+        });
+        let end = medium.len + bytes.len();
+        if let Some(room) = medium.bytes.get_mut(medium.len..end) {
+            room.copy_from_slice(bytes);
+            medium.len = end;
+        } else {
+            let stream = self.stream.insert(Stream::new(self.digest));
+            stream.put(&medium.bytes[..medium.len]);
+            stream.put(bytes);
+        }
+    }
+
+    /// From here to [`sorted`](Self::sorted) all goes to the scratch.
+    pub(super) fn sort(&mut self) -> Sorting {
+        self.sorting += 1;
+        Sorting {
+            len: mem::replace(&mut self.len, INLINE as u8),
+            base: self.scratch.len(),
+            first: self.starts.len(),
+        }
+    }
+
+    /// The next entry starts here.
+    pub(super) fn entry(&mut self) {
+        self.starts.push(self.scratch.len());
+    }
+
+    /// Puts out what was written since [`sort`](Self::sort), in order. (No encoded value is the beginning of another one, so
+    /// whole entries sort by their key first.)
+    pub(super) fn sorted(&mut self, Sorting { len, base, first }: Sorting) {
+        self.sorting -= 1;
+        self.len = len;
+        let entries = self.scratch.split_off(base);
+        let starts = self.starts.split_off(first);
+        let ends = starts.iter().skip(1).map(|next| next - base);
+        let mut sorted: Vec<&[u8]> = starts
+            .iter()
+            .zip(ends.chain([entries.len()]))
+            .map(|(start, end)| &entries[start - base..end])
+            .collect();
+        sorted.sort_unstable();
+        for entry in sorted {
+            self.put_slice(entry);
+        }
+    }
+
+    /// What was written since [`sort`](Self::sort), as it is.
+    #[cfg(test)]
+    pub(super) fn into_scratch(mut self, sorting: Sorting) -> Vec<u8> {
+        self.scratch.split_off(sorting.base)
+    }
+
+    /// No part of a value was refused, and every map is complete.
+    #[inline]
+    pub(super) fn whole(&self) -> bool {
+        !self.failed && self.sorting == 0
+    }
+
+    /// The key of all that was put; without `inline` never a small one.
+    #[inline]
+    pub(super) fn finish(&mut self, func: u32, inline: bool) -> SlotKey {
+        debug_assert!(self.whole(), "finished after an error");
+        if inline && self.medium.is_none() {
+            SlotKey::small(func, &self.small, self.len)
+        } else {
+            SlotKey::hashed(self.key())
+        }
+    }
+
+    fn key(&mut self) -> Key {
+        if let Some(stream) = &mut self.stream {
+            stream.key()
+        } else if let Some(medium) = &self.medium {
+            Key::of(self.digest, &medium.bytes[..medium.len])
+        } else {
+            Key::of(self.digest, &self.small[..usize::from(self.len)])
+        }
+    }
+}
+
+/// A map or set in the making: the length of the small buffer to go back to, and where its entries and their starts begin.
+pub(super) struct Sorting {
+    len: u8,
+    base: usize,
+    first: usize,
+}
+
+/// The bytes of arguments that are neither small nor large.
+struct Medium {
+    len: usize,
+    bytes: [u8; MEDIUM],
+}
+
+/// The hasher for large arguments.
+struct Stream {
+    hasher: blake3::Hasher,
+    used: usize,
+    stage: [u8; STAGE],
+}
+
+impl Stream {
+    fn new(digest: &[u8; 32]) -> Self {
+        Self { hasher: blake3::Hasher::new_keyed(digest), used: 0, stage: [0; STAGE] }
+    }
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        self.stage.get_mut(self.used..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.room().get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.used += bytes.len();
+        } else {
+            self.put_through(bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn put_through(&mut self, bytes: &[u8]) {
+        // Filled to the brim first: full stages keep the hasher at whole chunks.
+        let (head, rest) = bytes.split_at(STAGE - self.used);
+        self.stage[self.used..].copy_from_slice(head);
+        self.hasher.update(&self.stage);
+        self.used = 0;
+        if rest.len() < STAGE {
+            self.put(rest);
+        } else {
+            self.hasher.update(rest);
+        }
+    }
+
+    fn key(&mut self) -> Key {
+        self.hasher.update(&self.stage[..self.used]);
+        Key::from_bytes(*self.hasher.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,564 @@
+//! Stage 1, *call*: the spine of one submission. The only place where stages meet.
+//!
+//! 1. [`func`] — a function with an identity; [`named`] its builder; [`generated`] what `#[memo]` uses.
+//! 2. [`identity`] — what makes two functions the same.
+//! 3. [`key`] — arguments as canonical bytes.
+//! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
+//! 5. [`execute`] — one run, from its job to its last callback.
+//!
+//! # Hot path and cold path
+//!
+//! [`Call::submit`] encodes the arguments and looks once at the slot table. A result that is there goes straight into a
+//! finished task: no allocation, no clock (unless it has a TTL), no lock but the shard's, no word to the accountant but a
+//! flag in the slot. [`fetch_cold`](Call::fetch_cold) is kept apart, and out of line, so that it costs the hit nothing:
+//! it joins a run in flight, or takes a ticket, claims the slot, makes the arguments owned and queues the run.
+//!
+//! A ticket comes before the claim: a submitter that waits for room in the queue has not promised anything to anyone.
+
+pub(crate) mod engine;
+pub(crate) mod execute;
+pub(crate) mod func;
+pub(crate) mod generated;
+pub(crate) mod identity;
+pub(crate) mod key;
+pub(crate) mod named;
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, panic_text};
+use crate::event::{Event, Tally, count};
+use crate::flight::cell::{Cell, Interest};
+use crate::flight::claim::{Claim, Guard, Peek, Place};
+use crate::flight::{AnyFlight, Flight, Outcome};
+use crate::ids;
+use crate::memo::history::Fate;
+use crate::run::{Refused, Ticket};
+use crate::sync::Arc;
+use crate::task::{Source, Task};
+use engine::{Engine, Entry};
+use execute::{CallFlight, Origin, Run};
+use func::{Attempts, Encode, Handle, Start};
+use identity::Identity;
+use key::{EncodeError, Encoder, Key, SlotKey};
+
+/// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
+///
+/// Not boxed: a hit allocates nothing but what the arguments themselves did. It may borrow them (`lex::call(&text)`
+/// of a `#[memo]` function): they are read where they lie, and made owned only when a run starts.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool, memo};
+///
+/// #[memo]
+/// fn word_count(text: &str) -> usize {
+///     text.split_whitespace().count()
+/// }
+///
+/// let text = "to be or not to be".repeat(1000);
+/// let pool = Pool::new();
+/// pool.run(word_count::call(&text))?;
+/// assert!(pool.get(&word_count::call(&text)).is_some());
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[must_use = "a call does nothing until it is submitted to a pool"]
+pub struct Call<A, R: 'static> {
+    core: Handle<R>,
+    args: A,
+    encode: Encode<A>,
+    start: Start<A, R>,
+    refresh: bool,
+}
+
+/// Where a call's result lies: enough to tell its [`Key`], which is computed when asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRef {
+    pub(crate) slot: SlotKey,
+    identity: &'static Identity,
+}
+
+impl KeyRef {
+    pub(crate) fn key(&self) -> Key {
+        self.slot.key(&self.identity.digest)
+    }
+}
+
+impl<A, R: Send + Sync + 'static> Call<A, R> {
+    #[inline]
+    fn new(core: Handle<R>, args: A, encode: Encode<A>, start: Start<A, R>) -> Self {
+        Call { core, args, encode, start, refresh: false }
+    }
+
+    /// The key: a digest of the function's identity and the arguments, the same in every run and build.
+    ///
+    /// # Panics
+    ///
+    /// When the arguments can't be encoded. (`submit` gives a failed task instead.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::Func;
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// assert_eq!(square.call(3).key(), square.call(3).key());
+    /// assert_ne!(square.call(3).key(), square.call(4).key());
+    /// println!("{}", square.call(3).key()); // 64 hexadecimal digits
+    /// ```
+    pub fn key(&self) -> Key {
+        match self.probe() {
+            Ok(slot) => self.key_ref(slot).key(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same call, to be computed anew whatever is kept; the result replaces it. A run in flight goes on for those
+    /// who wait for it, but is not kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let now = Func::named("now").in_memory().func(|(): ()| std::time::Instant::now());
+    /// let pool = Pool::new();
+    /// let first = pool.run(now.call(()))?;
+    /// let newer = pool.run(now.call(()).refresh())?;
+    /// assert!(newer > first);
+    /// assert_eq!(pool.run(now.call(()))?, newer);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn refresh(mut self) -> Self {
+        self.refresh = true;
+        self
+    }
+
+    /// Hides the type of the arguments, so that calls of different functions with one result type fit one collection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let double = Func::new("double", |n: u64| n * 2);
+    /// let length = Func::new("length", |text: String| text.len() as u64);
+    /// let calls = vec![double.call(4).boxed(), length.call("seven".into()).boxed()];
+    /// let sum: u64 = Pool::new().map(calls).map(|result| *result.unwrap()).sum();
+    /// assert_eq!(sum, 13);
+    /// ```
+    pub fn boxed<'a>(self) -> Call<BoxedArgs<'a, R>, R>
+    where
+        A: Send + 'a,
+    {
+        let Call { core, args, encode, start, refresh } = self;
+        let args = BoxedArgs(Box::new(Erased { args, encode, start }));
+        Call {
+            core,
+            args,
+            encode: |args, encoder| args.0.encode(encoder),
+            start: |args, core| args.0.start(core),
+            refresh,
+        }
+    }
+
+    /// The spine. Gives the call back only if the queue is full and `wait` is false.
+    #[inline]
+    pub(crate) fn submit(self, engine: &Arc<Engine>, wait: bool) -> Result<Task<R>, Self> {
+        let slot = match self.probe() {
+            Ok(slot) => slot,
+            Err(error) => return Ok(self.refuse(engine, error)),
+        };
+        if !self.refresh
+            && let Some(task) = self.fetch_hot(engine, &slot)
+        {
+            return Ok(task);
+        }
+        self.fetch_cold(engine, slot, wait)
+    }
+
+    /// A result that is there, as a finished task.
+    #[inline]
+    fn fetch_hot(&self, engine: &Arc<Engine>, slot: &SlotKey) -> Option<Task<R>> {
+        let found = engine.slots.peek(
+            slot,
+            |entry| {
+                if entry.expires != 0 {
+                    return None;
+                }
+                entry.tally.hit(entry.cost);
+                engine.memory.touch(&entry.touched, slot.hash());
+                Some(Arc::clone(&entry.value))
+            },
+            |_| None::<()>,
+        );
+        match found {
+            Peek::Hit(value) => {
+                if engine.on_event.is_some() {
+                    engine.emit(&Event::Hit { function: self.core.identity.name });
+                }
+                Some(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(*slot))))
+            }
+            _ => None,
+        }
+    }
+
+    /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
+    #[cold]
+    #[inline(never)]
+    fn fetch_cold(self, engine: &Arc<Engine>, slot: SlotKey, wait: bool) -> Result<Task<R>, Self> {
+        let tally = engine.tally(self.core.identity);
+        let now = engine.now();
+        if !self.refresh {
+            let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
+            if let Some(task) = self.settle(engine, &tally, slot, found) {
+                return Ok(task);
+            }
+        }
+        let ticket = match engine.runner.admit(wait) {
+            Ok(ticket) => ticket,
+            Err(Refused::QueueFull) => return Err(self),
+            Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
+        };
+        let key = self.key_ref(slot);
+        let origin = Origin { key: Some(key), tally: Arc::clone(&tally) };
+        let flight = new_flight::<R>(engine, origin, self.core.timeout.is_some());
+        let (owner, erased) = (self.core.owner(), Arc::clone(&flight) as AnyFlight);
+        let (claim, displaced) = if self.refresh {
+            let (generation, displaced) = engine.slots.lead_anew(slot, owner, erased);
+            (Claim::Leader(generation), displaced)
+        } else {
+            engine.slots.claim(slot, owner, erased, |entry| read(entry, now), join::<R>)
+        };
+        let fate = (!self.refresh).then_some(Fate::Expired);
+        engine.displaced(slot.hash(), displaced, fate);
+        let found = match claim {
+            Claim::Leader(generation) => {
+                count(&tally.led);
+                let place = Place { table: Arc::clone(&engine.slots), key: slot, generation };
+                let guard = Guard::new(Some(place), Arc::clone(&flight));
+                let Call { core, args, start, .. } = self;
+                launch(engine, flight.clone(), guard, Some(core), ticket, |core| match core {
+                    Some(core) => start(args, core),
+                    None => unreachable!("a call has a core"),
+                });
+                return Ok(Task::in_flight(flight, 0, None));
+            }
+            Claim::Hit(hit) => Peek::Hit(hit),
+            Claim::Follower(follower) => Peek::Running(follower),
+        };
+        // Somebody was faster between the look and the claim.
+        drop(ticket);
+        match self.settle(engine, &tally, slot, found) {
+            Some(task) => Ok(task),
+            None => unreachable!("a claim that does not lead has found something"),
+        }
+    }
+
+    /// A task from a hit or a join, counted.
+    fn settle(&self, engine: &Engine, tally: &Tally, slot: SlotKey, found: Found<R>) -> Option<Task<R>> {
+        match found {
+            Peek::Hit(Read { value, cost }) => {
+                tally.hit(cost);
+                engine.emit(&Event::Hit { function: tally.name });
+                Some(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(slot))))
+            }
+            Peek::Running((flight, interest)) => {
+                count(&tally.joined);
+                engine.emit(&Event::Joined { function: tally.name });
+                Some(Task::in_flight(flight, interest, Some(Source::Joined)))
+            }
+            Peek::Stale | Peek::Vacant => None,
+        }
+    }
+
+    /// A task that failed before it began.
+    #[cold]
+    fn refuse(&self, engine: &Engine, error: Error) -> Task<R> {
+        count(&engine.tally(self.core.identity).led);
+        Task::ready(Err(error), None, None)
+    }
+
+    /// What is kept, without computing and without counting as a submission.
+    pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
+        let slot = self.probe().ok()?;
+        let now = engine.now();
+        let found = engine.slots.peek(
+            &slot,
+            |entry| {
+                engine.memory.touch(&entry.touched, slot.hash());
+                read(entry, now)
+            },
+            |_| None::<()>,
+        );
+        match found {
+            Peek::Hit(Read { value, .. }) => value.downcast().ok(),
+            _ => None,
+        }
+    }
+
+    /// Ends the key's generation.
+    pub(crate) fn forget(&self, engine: &Engine) -> Result<(), Error> {
+        let slot = self.probe()?;
+        engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
+        Ok(())
+    }
+
+    pub(crate) fn explain(&self, engine: &Engine) -> Explain {
+        let slot = match self.probe() {
+            Ok(slot) => slot,
+            Err(error) => return Explain::Invalid(error),
+        };
+        let now = engine.now();
+        match engine.slots.peek(&slot, |entry| read(entry, now), |_| Some(())) {
+            Peek::Hit(_) => Explain::InMemory,
+            Peek::Running(()) => Explain::InFlight,
+            Peek::Stale => Explain::Expired,
+            Peek::Vacant => match engine.history.recall(slot.hash()) {
+                None => Explain::NeverSeen,
+                Some(Fate::Evicted) => Explain::Evicted,
+                Some(Fate::Expired) => Explain::Expired,
+                Some(Fate::Forgotten) => Explain::Forgotten,
+                Some(Fate::Failed) => Explain::ErrorNotStored,
+                Some(Fate::Panicked) => Explain::Panicked,
+                Some(Fate::TimedOut) => Explain::TimedOut,
+                Some(Fate::GivenUp) => Explain::Cancelled,
+                Some(Fate::Cheap) => Explain::TooCheap,
+                Some(Fate::TooLarge) => Explain::TooLarge,
+                Some(Fate::NotWeighed) => Explain::NotEncodable,
+            },
+        }
+    }
+
+    /// Encodes the arguments where they lie. Their `Serialize` is user code: it may fail, or panic.
+    #[inline]
+    fn probe(&self) -> Result<SlotKey, Error> {
+        let core = &*self.core;
+        if let Some(error) = &core.invalid {
+            return Err(error.clone());
+        }
+        let mut encoder = Encoder::new(&core.digest, core.identity.id, core.inline);
+        match catch_unwind(AssertUnwindSafe(|| (self.encode)(&self.args, &mut encoder))) {
+            Ok(Ok(())) => Ok(encoder.finish()),
+            Ok(Err(error)) => Err(self.not_encoded(&error)),
+            Err(panic) => Err(self.not_encoded(&encoder.panicked(panic_text(&*panic)))),
+        }
+    }
+
+    #[cold]
+    fn not_encoded(&self, error: &EncodeError) -> Error {
+        Error::invalid(format!("`{}`: {error}", self.core.identity.name))
+    }
+
+    #[inline]
+    fn key_ref(&self, slot: SlotKey) -> KeyRef {
+        KeyRef { slot, identity: self.core.identity }
+    }
+}
+
+/// What a look at the slot table found.
+type Found<R> = Peek<Read, (Arc<CallFlight<R>>, Interest)>;
+
+/// What a hit takes from an entry.
+struct Read {
+    value: Arc<dyn Any + Send + Sync>,
+    cost: u64,
+}
+
+/// An entry that may be used at `now`.
+fn read(entry: &Entry, now: u64) -> Option<Read> {
+    let fresh = entry.expires == 0 || now < entry.expires;
+    fresh.then(|| Read { value: Arc::clone(&entry.value), cost: entry.cost })
+}
+
+/// A run that can be joined.
+fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<R>>, Interest)> {
+    let flight = Arc::clone(flight).downcast::<CallFlight<R>>().ok()?;
+    let interest = flight.cell.join()?;
+    Some((flight, interest))
+}
+
+/// A kept value, or the kept error of a function that keeps them.
+#[inline]
+fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Outcome<R> {
+    value.downcast().map_err(|other| match other.downcast_ref::<Error>() {
+        Some(error) => error.clone(),
+        None => Error::invalid("the kept value is of another type: two functions share one identity"),
+    })
+}
+
+fn new_flight<R>(engine: &Engine, origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
+    Arc::new(Flight { id: ids::unique(), home: engine.runner.id, timed, origin, cell: Cell::new() })
+}
+
+/// Makes the job and queues it. Whatever fails on the way settles the cell.
+fn launch<R: Send + Sync + 'static>(
+    engine: &Arc<Engine>,
+    flight: Arc<CallFlight<R>>,
+    guard: execute::Lead<R>,
+    core: Option<Handle<R>>,
+    ticket: Ticket,
+    attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>,
+) {
+    // Making arguments owned is user code (`Clone`).
+    let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
+        Ok(attempts) => attempts,
+        Err(panic) => {
+            count(&flight.origin.tally.panicked);
+            return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+        }
+    };
+    let run = Run { engine: Arc::clone(engine), flight: Arc::clone(&flight), guard, core, attempts, ticket };
+    if let Err(job) = flight.cell.arm(run.into_job()) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        return;
+    }
+    if let Err(error) = engine.runner.push(Arc::clone(&flight) as _) {
+        flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+    }
+}
+
+/// Runs a closure once, unremembered.
+pub(crate) fn spawn<R, F>(engine: &Arc<Engine>, f: F) -> Task<R>
+where
+    R: Send + Sync + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
+    let ticket = match engine.runner.admit(true) {
+        Ok(ticket) => ticket,
+        Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
+    };
+    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned) };
+    let flight = new_flight::<R>(engine, origin, false);
+    let guard = Guard::new(None, Arc::clone(&flight));
+    let mut f = Some(f);
+    launch(engine, Arc::clone(&flight), guard, None, ticket, move |_| {
+        Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
+    });
+    Task::in_flight(flight, 0, None)
+}
+
+/// Arguments of any type; see [`Call::boxed`].
+pub struct BoxedArgs<'a, R>(Box<dyn AnyArgs<R> + Send + 'a>);
+
+trait AnyArgs<R> {
+    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError>;
+    fn start(self: Box<Self>, core: &func::Core<R>) -> Attempts<R>;
+}
+
+struct Erased<A, R> {
+    args: A,
+    encode: Encode<A>,
+    start: Start<A, R>,
+}
+
+impl<A, R> AnyArgs<R> for Erased<A, R> {
+    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
+        (self.encode)(&self.args, encoder)
+    }
+
+    fn start(self: Box<Self>, core: &func::Core<R>) -> Attempts<R> {
+        (self.start)(self.args, core)
+    }
+}
+
+/// What submitting a call would find, and why. From [`Pool::explain`](crate::Pool::explain).
+///
+/// What became of a key is remembered for the last few thousand keys; older ones read as never seen.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Explain, Func, Pool};
+///
+/// let square = Func::new("square", |n: u64| n * n);
+/// let pool = Pool::new();
+/// assert!(matches!(pool.explain(&square.call(2)), Explain::NeverSeen));
+/// pool.run(square.call(2))?;
+/// assert_eq!(pool.explain(&square.call(2)).to_string(), "hit: kept in memory");
+/// pool.forget(&square.call(2))?;
+/// assert_eq!(pool.explain(&square.call(2)).to_string(), "miss: it was forgotten");
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Explain {
+    /// A hit: the result is kept in memory.
+    InMemory,
+    /// A join: a run is in flight.
+    InFlight,
+    /// A miss: this call was never computed here.
+    NeverSeen,
+    /// A miss: the result was older than its function's `ttl`.
+    Expired,
+    /// A miss: the result had to make room.
+    Evicted,
+    /// A miss: the result was forgotten, cleared, or overtaken by `refresh` while it was computed.
+    Forgotten,
+    /// A miss: the last run ended in an error, and errors are not kept.
+    ErrorNotStored,
+    /// A miss: the last run ended in a panic.
+    Panicked,
+    /// A miss: the last run was over its function's `timeout`.
+    TimedOut,
+    /// A miss: nobody was left who wanted the last run's result.
+    Cancelled,
+    /// A miss: the last run took no longer than its function's `cost_above`.
+    TooCheap,
+    /// A miss: the last result was heavier than the whole memory.
+    TooLarge,
+    /// A miss: the last result could not be encoded or weighed.
+    NotEncodable,
+    /// Submitting would fail.
+    Invalid(Error),
+}
+
+impl Explain {
+    /// Whether no run would be started.
+    pub fn is_hit(&self) -> bool {
+        matches!(self, Explain::InMemory | Explain::InFlight)
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Explain::InMemory => "hit: kept in memory",
+            Explain::InFlight => "join: a run is in flight",
+            Explain::NeverSeen => "miss: never computed here, or too long ago to tell",
+            Explain::Expired => "miss: the kept result was older than its `ttl`",
+            Explain::Evicted => "miss: the result had to make room for others (more `memory` keeps more)",
+            Explain::Forgotten => "miss: it was forgotten",
+            Explain::ErrorNotStored => {
+                "miss: the last run failed, and errors are not kept (`cache_errors` keeps them)"
+            }
+            Explain::Panicked => "miss: the last run panicked",
+            Explain::TimedOut => "miss: the last run was over its `timeout`",
+            Explain::Cancelled => "miss: the last run was given up by everyone who wanted it",
+            Explain::TooCheap => "miss: the last run was not worth keeping (`cost_above`)",
+            Explain::TooLarge => "miss: the last result was heavier than the whole `memory`",
+            Explain::NotEncodable => {
+                "miss: the last result could not be encoded or weighed (`in_memory` needs no encoding)"
+            }
+            Explain::Invalid(error) => return write!(f, "invalid: {error}"),
+        })
+    }
+}
+
+impl<A, R> fmt::Debug for Call<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the arguments: they may be secret, or large.
+        write!(f, "Call({})", self.core.identity.name)
+    }
+}
+
+impl<R> fmt::Debug for BoxedArgs<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BoxedArgs(..)")
+    }
+}
+
+impl fmt::Debug for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.key())
+    }
+}

@@ -1,0 +1,317 @@
+//! [`Builder`]: every setting of a pool, its default, and what it costs in both directions.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
+
+use crate::call::engine::Engine;
+use crate::error::Error;
+use crate::event::Event;
+use crate::ids;
+use crate::pool::Pool;
+use crate::run::{Executor, Plan, Runner};
+use crate::sync::{Arc, parallelism, wall};
+
+/// Threads that may be blocked in waits at once, beyond the width, unless [`Builder::max_os_threads`] says otherwise.
+pub const DEFAULT_EXTRA_THREADS: usize = 512;
+
+/// How long an idle worker stays, unless [`Builder::keep_alive`] says otherwise: 10 seconds.
+pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// How many tasks may be queued before `submit` waits, unless [`Builder::queue`] says otherwise.
+pub const DEFAULT_QUEUE: usize = 65_536;
+
+/// Bytes of stack of each worker, unless [`Builder::stack_size`] says otherwise: 2 MiB.
+pub const DEFAULT_STACK_SIZE: usize = 2 * 1024 * 1024;
+
+/// The smallest [`Builder::stack_size`]: 64 KiB.
+pub const MIN_STACK_SIZE: usize = 64 * 1024;
+
+/// Bytes of results kept in memory, unless [`Builder::memory`] says otherwise: 256 MiB.
+pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// The least that a result weighs, unless its function [weighs](crate::Func::weigh) for itself: 64 bytes. So that a
+/// memory of small results has a bounded number of them.
+pub const MIN_WEIGHT: u64 = 64;
+
+/// A century: as good as forever for a thread, and short enough to be added to any clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Where a pool takes the time from that `ttl` is measured in. Tests inject a
+/// `ManualClock` (feature `testing`).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::SystemTime;
+/// use memopool::{Clock, Pool};
+///
+/// struct Frozen;
+///
+/// impl Clock for Frozen {
+///     fn now(&self) -> SystemTime {
+///         SystemTime::UNIX_EPOCH
+///     }
+/// }
+///
+/// let pool = Pool::builder().clock(Frozen).build()?;
+/// # Ok::<(), memopool::Error>(())
+/// ```
+pub trait Clock: Send + Sync {
+    /// The time.
+    fn now(&self) -> SystemTime;
+}
+
+/// The system's wall clock: the default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        wall()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> SystemTime {
+        (**self).now()
+    }
+}
+
+/// How many workers a pool runs: `n`, or `min..=max`. See [`Builder::threads`].
+pub trait Width {
+    /// From how many are kept for good, to how many run at once.
+    fn range(self) -> RangeInclusive<usize>;
+}
+
+impl Width for usize {
+    fn range(self) -> RangeInclusive<usize> {
+        0..=self
+    }
+}
+
+impl Width for RangeInclusive<usize> {
+    fn range(self) -> RangeInclusive<usize> {
+        self
+    }
+}
+
+/// The settings of a pool; from [`Pool::builder`]. Nothing is checked before [`build`](Self::build).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use memopool::Pool;
+///
+/// let pool = Pool::builder()
+///     .threads(4)
+///     .memory(64 << 20)
+///     .keep_alive(Duration::from_secs(60))
+///     .name("etl")
+///     .build()?;
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    width: RangeInclusive<usize>,
+    max_os_threads: Option<usize>,
+    keep_alive: Duration,
+    queue: usize,
+    stack_size: usize,
+    name: String,
+    memory: u64,
+    on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
+    on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+    executor: Option<Box<dyn Executor>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            width: 0..=parallelism(),
+            max_os_threads: None,
+            keep_alive: DEFAULT_KEEP_ALIVE,
+            queue: DEFAULT_QUEUE,
+            stack_size: DEFAULT_STACK_SIZE,
+            name: "memopool".into(),
+            memory: DEFAULT_MEMORY,
+            on_thread_start: None,
+            on_event: None,
+            executor: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// How many workers run at once: `n` (up to n, started on demand, all retired when idle) or `min..=max` (`min` of
+    /// them stay). Default: as many as the machine runs at once.
+    ///
+    /// Work that computes wants no more than the machine has; work that waits for networks or disks wants as many as
+    /// there are useful requests at a time, say `2..=64`. Workers that wait for tasks are replaced and not counted here;
+    /// [`max_os_threads`](Self::max_os_threads) bounds those.
+    pub fn threads(mut self, width: impl Width) -> Self {
+        self.width = width.range();
+        self
+    }
+
+    /// How many threads there may be in all, those that wait for nested tasks included. Default: the width +
+    /// [`DEFAULT_EXTRA_THREADS`]. Fewer fail deep or wide nesting with [`is_full`](Error::is_full); more cost a stack
+    /// each, of which only the touched pages take memory.
+    pub fn max_os_threads(mut self, threads: usize) -> Self {
+        self.max_os_threads = Some(threads);
+        self
+    }
+
+    /// How long an idle worker stays before it retires. Default: [`DEFAULT_KEEP_ALIVE`]. Longer spares starting threads
+    /// (some 20 µs each) after a pause; shorter gives their stacks back sooner.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = time;
+        self
+    }
+
+    /// How many tasks may be queued before `submit` waits and `try_submit` gives the call back. Default:
+    /// [`DEFAULT_QUEUE`]. The pool's own tasks pass this bound, since nested work would deadlock. More lets a fast
+    /// submitter run ahead, at some 600 bytes and its arguments a task; less holds it back sooner.
+    pub fn queue(mut self, tasks: usize) -> Self {
+        self.queue = tasks;
+        self
+    }
+
+    /// Bytes of stack of each worker. Default: [`DEFAULT_STACK_SIZE`], at least [`MIN_STACK_SIZE`].
+    ///
+    /// A worker that waits for a queued task runs it on top of its own stack, as long as that is less than half used:
+    /// so every body, however deeply nested, has at least half of this. Beyond, the task is handed to another thread.
+    /// More lets waits nest deeper on one thread; less costs less address space.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// The prefix of the workers' thread names: `name-1`, `name-2`, … Default: `memopool`.
+    pub fn name(mut self, prefix: impl Into<String>) -> Self {
+        self.name = prefix.into();
+        self
+    }
+
+    /// How much is kept in memory: the sum of the weights of results, by default the bytes of their encoding and at
+    /// least 64 each (see [`Func::weigh`](crate::Func::weigh)). Default: [`DEFAULT_MEMORY`]; 0 keeps nothing.
+    ///
+    /// The bound holds when an insertion returns; while threads insert at once, each may be one value above it. Keeping
+    /// an entry costs some 700 bytes beside the value itself: `weights + 700 × entries` is about what the process uses.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in it is caught.
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_start = Some(Box::new(f));
+        self
+    }
+
+    /// Called with everything that happens, in the thread where it happens: keep it short. Default: nobody is told, at
+    /// no cost. A panic in it is caught.
+    pub fn on_event(mut self, f: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(f));
+        self
+    }
+
+    /// Runs the pool's jobs elsewhere: see [`Executor`]. The pool then starts no workers of its own, and `threads`,
+    /// `max_os_threads`, `keep_alive`, `stack_size` and `on_thread_start` mean nothing.
+    pub fn executor(mut self, executor: impl Executor + 'static) -> Self {
+        self.executor = Some(Box::new(executor));
+        self
+    }
+
+    /// Where `ttl` takes the time from. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings and makes the pool. No thread starts before the first task.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid), naming the setting and what would do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::Pool;
+    /// let error = Pool::builder().threads(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "threads(0..=0): a pool needs at least one thread");
+    /// ```
+    pub fn build(self) -> Result<Pool, Error> {
+        let max_os_threads = self.check()?;
+        let on_event = self.on_event.clone();
+        let runner = Runner::new(
+            ids::unique(),
+            Plan {
+                width: self.width,
+                max_os_threads,
+                keep_alive: self.keep_alive.min(FOREVER),
+                queue: self.queue,
+                stack_size: self.stack_size,
+                name: self.name,
+                on_thread_start: self.on_thread_start,
+                executor: self.executor,
+                on_thread_failed: Box::new(move |error| {
+                    if let Some(tell) = &on_event {
+                        tell(&Event::ThreadFailed { error });
+                    }
+                }),
+            },
+        );
+        Ok(Pool::from_new(Engine::new(runner, self.memory, self.clock, self.on_event)))
+    }
+
+    /// The number of threads in all, if everything is as it should be.
+    fn check(&self) -> Result<usize, Error> {
+        check_width(&self.width)?;
+        let width = *self.width.end();
+        let max_os_threads = self.max_os_threads.unwrap_or(width.saturating_add(DEFAULT_EXTRA_THREADS));
+        if max_os_threads < width {
+            return Err(Error::invalid(format!(
+                "max_os_threads({max_os_threads}) is less than the {width} of `threads`: it counts those, too"
+            )));
+        }
+        if self.queue == 0 {
+            return Err(Error::invalid("queue(0): no task could ever be queued; 1 is the least"));
+        }
+        if self.stack_size < MIN_STACK_SIZE {
+            return Err(Error::invalid(format!(
+                "stack_size({}): a worker needs at least {MIN_STACK_SIZE} bytes",
+                self.stack_size
+            )));
+        }
+        if self.name.contains('\0') {
+            return Err(Error::invalid("name: a thread's name can't contain a NUL"));
+        }
+        Ok(max_os_threads)
+    }
+}
+
+/// What `threads` and `resize` accept.
+pub(crate) fn check_width(width: &RangeInclusive<usize>) -> Result<(), Error> {
+    if width.is_empty() {
+        return Err(Error::invalid(format!(
+            "threads({width:?}): the range is empty; put the smaller number first"
+        )));
+    }
+    if *width.end() == 0 {
+        return Err(Error::invalid(format!("threads({width:?}): a pool needs at least one thread")));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("threads", &self.width)
+            .field("memory", &self.memory)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

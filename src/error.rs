@@ -1,0 +1,249 @@
+//! The one error type.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::sync::Arc;
+
+/// Why there is no result.
+///
+/// Opaque and cheap to clone (everyone who shares a run gets the same error): ask it with the predicates. Trouble with
+/// the cache never becomes one of these; a task only ever fails through its function, a panic, a cancellation, a
+/// timeout, a cycle of waits, or a pool that is shut down or out of threads.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool};
+///
+/// let pool = Pool::new();
+/// let parse = Func::fallible("parse", |text: String| text.parse::<u32>());
+/// let error = pool.run(parse.call("forty-two".into())).unwrap_err();
+/// assert!(error.is_failed());
+/// assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
+/// assert_eq!(error.to_string(), "`parse` failed: invalid digit found in string");
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Kind>);
+
+enum Kind {
+    Failed {
+        function: Arc<str>,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    Panic {
+        function: Arc<str>,
+        message: String,
+    },
+    Cancelled,
+    /// `function` is `None` for a wait's own deadline.
+    Timeout {
+        function: Option<Arc<str>>,
+        after: Duration,
+    },
+    /// `k` of `n` tasks were not finished at a deadline.
+    Deadline {
+        unfinished: usize,
+        of: usize,
+        after: Duration,
+    },
+    Cycle {
+        path: Vec<String>,
+    },
+    Shutdown,
+    Full {
+        reason: String,
+    },
+    Invalid {
+        reason: String,
+    },
+    #[expect(dead_code, reason = "the disk tier's; a pool without one has no store that could fail")]
+    Store {
+        reason: String,
+    },
+    /// A body returned an error of ours: it keeps its nature, and says through whom it came.
+    Via {
+        function: Arc<str>,
+        inner: Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn failed(function: &str, source: Box<dyn StdError + Send + Sync>) -> Error {
+        match source.downcast::<Error>() {
+            Ok(inner) => Kind::Via { function: function.into(), inner: *inner }.into(),
+            Err(source) => Kind::Failed { function: function.into(), source }.into(),
+        }
+    }
+
+    pub(crate) fn panic(function: &str, payload: &(dyn std::any::Any + Send)) -> Error {
+        Kind::Panic { function: function.into(), message: panic_text(payload) }.into()
+    }
+
+    pub(crate) fn cancelled() -> Error {
+        Kind::Cancelled.into()
+    }
+
+    pub(crate) fn timeout(function: Option<&str>, after: Duration) -> Error {
+        Kind::Timeout { function: function.map(Into::into), after }.into()
+    }
+
+    pub(crate) fn deadline(unfinished: usize, of: usize, after: Duration) -> Error {
+        Kind::Deadline { unfinished, of, after }.into()
+    }
+
+    pub(crate) fn cycle(path: Vec<String>) -> Error {
+        Kind::Cycle { path }.into()
+    }
+
+    pub(crate) fn shutdown() -> Error {
+        Kind::Shutdown.into()
+    }
+
+    pub(crate) fn full(reason: impl Into<String>) -> Error {
+        Kind::Full { reason: reason.into() }.into()
+    }
+
+    pub(crate) fn invalid(reason: impl Into<String>) -> Error {
+        Kind::Invalid { reason: reason.into() }.into()
+    }
+
+    /// The function returned an error, which [`downcast_ref`](Self::downcast_ref) and `source()` give.
+    pub fn is_failed(&self) -> bool {
+        matches!(self.root(), Kind::Failed { .. })
+    }
+
+    /// The function panicked; see [`panic_message`](Self::panic_message).
+    pub fn is_panic(&self) -> bool {
+        matches!(self.root(), Kind::Panic { .. })
+    }
+
+    /// This handle was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.root(), Kind::Cancelled)
+    }
+
+    /// The function ran over its `timeout`, or a wait over its own.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.root(), Kind::Timeout { .. } | Kind::Deadline { .. })
+    }
+
+    /// The wait would have closed a cycle; the text names the calls in order.
+    pub fn is_cycle(&self) -> bool {
+        matches!(self.root(), Kind::Cycle { .. })
+    }
+
+    /// The pool was shut down.
+    pub fn is_shutdown(&self) -> bool {
+        matches!(self.root(), Kind::Shutdown)
+    }
+
+    /// The pool has no thread left for the work: its hard cap (`Builder::max_os_threads`) is reached, or the system
+    /// gives no more.
+    pub fn is_full(&self) -> bool {
+        matches!(self.root(), Kind::Full { .. })
+    }
+
+    /// The call itself is at fault: an argument that can't be encoded, two functions with one identity, a bad setting.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.root(), Kind::Invalid { .. })
+    }
+
+    /// The store is at fault: never for a pool that keeps its results in memory alone, and never from a task.
+    pub fn is_store(&self) -> bool {
+        matches!(self.root(), Kind::Store { .. })
+    }
+
+    /// The text of the panic, when [`is_panic`](Self::is_panic) (a payload that is no string is named as such).
+    pub fn panic_message(&self) -> Option<&str> {
+        match self.root() {
+            Kind::Panic { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The function's own error, if it is an `E`.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        match self.root() {
+            Kind::Failed { source, .. } => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    fn root(&self) -> &Kind {
+        let mut kind = &*self.0;
+        while let Kind::Via { inner, .. } = kind {
+            kind = &inner.0;
+        }
+        kind
+    }
+}
+
+/// The text of a panic's payload.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).into()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic with a payload that is no string".into()
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Error(Arc::new(kind))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::Failed { function, source } => write!(f, "`{function}` failed: {source}"),
+            Kind::Panic { function, message } => write!(f, "`{function}` panicked: {message}"),
+            Kind::Cancelled => f.write_str("the task was cancelled"),
+            Kind::Timeout { function: Some(function), after } => {
+                write!(f, "`{function}` ran over its timeout of {after:?}")
+            }
+            Kind::Timeout { function: None, after } => {
+                write!(f, "the task was not done within {after:?}")
+            }
+            Kind::Deadline { unfinished, of, after } => {
+                write!(f, "{unfinished} of {of} tasks unfinished after {after:?}")
+            }
+            Kind::Cycle { path } => write!(f, "waiting would never end: {}", path.join(" → ")),
+            Kind::Shutdown => f.write_str("the pool is shut down"),
+            Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),
+            Kind::Via { function, inner } => write!(f, "in `{function}`: {inner}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.root() {
+            Kind::Failed { .. } => "failed",
+            Kind::Panic { .. } => "panic",
+            Kind::Cancelled => "cancelled",
+            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
+            Kind::Cycle { .. } => "cycle",
+            Kind::Shutdown => "shutdown",
+            Kind::Full { .. } => "full",
+            Kind::Invalid { .. } => "invalid",
+            Kind::Store { .. } => "store",
+            Kind::Via { .. } => unreachable!("root() looks through it"),
+        };
+        write!(f, "Error({kind}: {self})")
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &*self.0 {
+            Kind::Failed { source, .. } => Some(&**source),
+            Kind::Via { inner, .. } => Some(inner),
+            _ => None,
+        }
+    }
+}

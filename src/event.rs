@@ -1,0 +1,346 @@
+//! What happened ([`Event`]) and how often ([`Stats`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::ids;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
+///
+/// Names and figures only, never argument values.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Event, Func, Pool};
+///
+/// let pool = Pool::builder()
+///     .on_event(|event| {
+///         if let Event::NotStored { function, reason } = event {
+///             eprintln!("{function}: not kept, {reason}");
+///         }
+///     })
+///     .build()?;
+/// # let square = Func::new("square", |n: u64| n * n);
+/// # pool.run(square.call(3))?;
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A submission was answered from memory.
+    Hit {
+        /// The function's name.
+        function: &'a str,
+    },
+    /// A submission joined a run in flight.
+    Joined {
+        /// The function's name.
+        function: &'a str,
+    },
+    /// A body starts.
+    Started {
+        /// The function's name.
+        function: &'a str,
+    },
+    /// A run ended in a value.
+    Computed {
+        /// The function's name.
+        function: &'a str,
+        /// How long the run took, waits for nested tasks included.
+        took: Duration,
+    },
+    /// A run ended in an error or a panic.
+    Failed {
+        /// The function's name.
+        function: &'a str,
+        /// What its tasks get.
+        error: &'a Error,
+    },
+    /// An attempt failed and is made again.
+    Retried {
+        /// The function's name.
+        function: &'a str,
+        /// Which attempt failed, from 1.
+        attempt: u32,
+        /// Why.
+        error: &'a (dyn std::error::Error + Send + Sync),
+    },
+    /// A value was not kept, though its function's results are.
+    NotStored {
+        /// The function's name.
+        function: &'a str,
+        /// Why, and what to do about it.
+        reason: &'a str,
+    },
+    /// A kept value had to make room.
+    Evicted {
+        /// The function's name.
+        function: &'a str,
+        /// Its weight in bytes.
+        weight: u64,
+    },
+    /// The system gave no thread; the pool goes on with those it has.
+    ThreadFailed {
+        /// What the system said.
+        error: &'a std::io::Error,
+    },
+}
+
+/// What a pool has done so far, or one function in it.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool};
+///
+/// let pool = Pool::new();
+/// let square = Func::new("square", |n: u64| n * n);
+/// for n in [1, 2, 1, 1] {
+///     pool.run(square.call(n))?;
+/// }
+/// let stats = pool.stats();
+/// assert_eq!((stats.submitted, stats.computed, stats.memory_hits), (4, 2, 2));
+/// assert_eq!(stats.hit_rate(), 0.5);
+/// println!("{stats}");
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls submitted: by `submit`, `run`, `map`, nested ones too; not `get`, not `spawn`.
+    pub submitted: u64,
+    /// Submissions answered from memory.
+    pub memory_hits: u64,
+    /// Submissions answered from disk.
+    pub disk_hits: u64,
+    /// Submissions that joined a run in flight.
+    pub joined: u64,
+    /// Runs that ended in a value.
+    pub computed: u64,
+    /// Runs that ended in an error of their function, or over their timeout.
+    pub failed: u64,
+    /// Runs that ended in a panic.
+    pub panicked: u64,
+    /// Handles that were cancelled.
+    pub cancelled: u64,
+    /// Attempts that failed and were made again.
+    pub retried: u64,
+    /// Values that had to make room in memory.
+    pub evicted: u64,
+    /// Values written to disk.
+    pub spilled: u64,
+    /// Entries on disk that were not believed.
+    pub corrupt: u64,
+    /// Failures of the store.
+    pub store_errors: u64,
+    /// Bytes kept in memory now, as weighed (see [`Builder::memory`](crate::Builder::memory)).
+    pub memory_bytes: u64,
+    /// Bytes on disk now.
+    pub disk_bytes: u64,
+    /// Values kept in memory now.
+    pub entries: u64,
+    /// Time spent in runs that ended in a value (waits for nested tasks included).
+    pub compute_time: Duration,
+    /// What hits and joins would have taken, going by the runs they were spared.
+    pub saved_time: Duration,
+    /// Worker threads alive now, blocked ones included. Zero in the stats of one function.
+    pub threads: u64,
+    /// Tasks that wait for a thread now. Zero in the stats of one function.
+    pub queued: u64,
+    /// Bodies that run now. Zero in the stats of one function.
+    pub running: u64,
+}
+
+impl Stats {
+    /// The share of submissions that needed no run of their own: (hits + joined) / submitted; 0 before the first.
+    pub fn hit_rate(&self) -> f64 {
+        if self.submitted == 0 {
+            return 0.0;
+        }
+        (self.memory_hits + self.disk_hits + self.joined) as f64 / self.submitted as f64
+    }
+
+    fn add(&mut self, other: &Stats) {
+        self.submitted += other.submitted;
+        self.memory_hits += other.memory_hits;
+        self.disk_hits += other.disk_hits;
+        self.joined += other.joined;
+        self.computed += other.computed;
+        self.failed += other.failed;
+        self.panicked += other.panicked;
+        self.cancelled += other.cancelled;
+        self.retried += other.retried;
+        self.evicted += other.evicted;
+        self.memory_bytes += other.memory_bytes;
+        self.entries += other.entries;
+        self.compute_time += other.compute_time;
+        self.saved_time += other.saved_time;
+    }
+
+    /// The sum of what its functions did.
+    pub(crate) fn sum<'a>(parts: impl IntoIterator<Item = &'a Stats>) -> Stats {
+        let mut sum = Stats::default();
+        for part in parts {
+            sum.add(part);
+        }
+        sum
+    }
+
+    /// Parts by name; those with one name are added up.
+    pub(crate) fn by_name(parts: impl IntoIterator<Item = (String, Stats)>) -> BTreeMap<String, Stats> {
+        let mut named: BTreeMap<String, Stats> = BTreeMap::new();
+        for (name, part) in parts {
+            named.entry(name).or_default().add(&part);
+        }
+        named
+    }
+}
+
+impl fmt::Display for Stats {
+    /// An aligned table, one figure a line; what never happened is left out where its absence says as much.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<14}{value:>14}");
+        line("submitted", self.submitted.to_string())?;
+        line("memory hits", self.memory_hits.to_string())?;
+        for (name, count) in [("disk hits", self.disk_hits), ("joined", self.joined)] {
+            if count > 0 {
+                line(name, count.to_string())?;
+            }
+        }
+        line("computed", self.computed.to_string())?;
+        for (name, count) in [
+            ("failed", self.failed),
+            ("panicked", self.panicked),
+            ("cancelled", self.cancelled),
+            ("retried", self.retried),
+            ("evicted", self.evicted),
+            ("spilled", self.spilled),
+            ("corrupt", self.corrupt),
+            ("store errors", self.store_errors),
+        ] {
+            if count > 0 {
+                line(name, count.to_string())?;
+            }
+        }
+        line("hit rate", format!("{:.1} %", self.hit_rate() * 100.0))?;
+        line("entries", self.entries.to_string())?;
+        line("memory", bytes(self.memory_bytes))?;
+        if self.disk_bytes > 0 {
+            line("disk", bytes(self.disk_bytes))?;
+        }
+        line("compute time", seconds(self.compute_time))?;
+        line("saved time", seconds(self.saved_time))?;
+        write!(f, "{:<14}{:>14}", "threads", self.threads)
+    }
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..10_240 => format!("{n} B"),
+        10_240..10_485_760 => format!("{:.1} KiB", n as f64 / 1024.0),
+        _ => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs_f64() {
+        s if s >= 10.0 => format!("{s:.1} s"),
+        s if s >= 0.01 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.1} µs", s * 1e6),
+    }
+}
+
+/// What one function did in one pool. Counts of the hot path are striped over threads, so that two threads with hits do
+/// not write one cache line.
+pub(crate) struct Tally {
+    pub(crate) name: &'static str,
+    hits: [CachePadded<Hits>; ids::STRIPES],
+    pub(crate) led: AtomicU64,
+    pub(crate) joined: AtomicU64,
+    pub(crate) computed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) panicked: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) entries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) compute_nanos: AtomicU64,
+    pub(crate) joined_nanos: AtomicU64,
+}
+
+#[derive(Default)]
+struct Hits {
+    count: AtomicU64,
+    saved_nanos: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn new(name: &'static str) -> Tally {
+        Tally {
+            name,
+            hits: Default::default(),
+            led: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            computed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            compute_nanos: AtomicU64::new(0),
+            joined_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// A hit that spared `nanos` of computing.
+    #[inline]
+    pub(crate) fn hit(&self, nanos: u64) {
+        let hits = &self.hits[ids::stripe()];
+        hits.count.fetch_add(1, Ordering::Relaxed);
+        hits.saved_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let memory_hits = self.hits.iter().map(|hits| get(&hits.count)).sum();
+        let saved: u64 = self.hits.iter().map(|hits| get(&hits.saved_nanos)).sum();
+        let joined = get(&self.joined);
+        Stats {
+            submitted: memory_hits + joined + get(&self.led),
+            memory_hits,
+            joined,
+            computed: get(&self.computed),
+            failed: get(&self.failed),
+            panicked: get(&self.panicked),
+            cancelled: get(&self.cancelled),
+            retried: get(&self.retried),
+            evicted: get(&self.evicted),
+            memory_bytes: get(&self.bytes),
+            entries: get(&self.entries),
+            compute_time: Duration::from_nanos(get(&self.compute_nanos)),
+            saved_time: Duration::from_nanos(saved + get(&self.joined_nanos)),
+            ..Stats::default()
+        }
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Adds one, relaxed: counts order nothing.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,344 @@
+//! The cell: the shared one-shot outcome of one run, and everyone who waits for it.
+//!
+//! # States
+//!
+//! | state | may be read or written in it |
+//! |---|---|
+//! | `Claimed` | the leader is still making its arguments owned; no job yet |
+//! | `Queued(job)` | the job, taken exactly once by whoever starts it |
+//! | `Running` | nothing: the job belongs to the thread that runs it |
+//! | `Done(outcome)` | the outcome, for good |
+//!
+//! # Transitions, all under the one lock
+//!
+//! | from | to | who |
+//! |---|---|---|
+//! | `Claimed` | `Queued` | the leader, once ([`Cell::arm`]) |
+//! | `Queued` | `Running` | one worker, or one waiter that helps ([`Cell::start`]); the other finds nothing to start |
+//! | any but `Done` | `Done` | whoever has an outcome first: the run, its timer, the guard that is dropped unfinished ([`Cell::finish`]) |
+//! | `Claimed`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
+//!
+//! Each submission is one *interest*. Withdrawing one settles that interest alone; the last one withdrawn from a
+//! `Running` cell marks it *given up*: the body can see that, nobody can join it any more, and it still ends in `Done`.
+//!
+//! # Why no wake-up is lost
+//!
+//! | outcome is posted | waiter registers |
+//! |---|---|
+//! | lock; write `Done`; take all wakers; unlock; wake them | lock; `Done`? then return it, else leave a waker; unlock; park |
+//!
+//! Both sides hold the lock from the check to the write, so either the waiter sees `Done` or the poster sees the waker.
+//!
+//! # Order of delivery
+//!
+//! Waiters are woken first, then callbacks run, each in its own `catch_unwind`, then a job that never ran is dropped:
+//! all of it after the lock is released, because wakers, callbacks and a job's arguments are user code.
+
+use std::fmt;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, Parker};
+
+/// One submission's share in a cell.
+pub(crate) type Interest = u32;
+
+/// What runs once with the outcome.
+pub(crate) type Callback<T> = Box<dyn FnOnce(&T) + Send>;
+
+/// See the [module](self).
+pub(crate) struct Cell<J, T> {
+    state: Mutex<State<J, T>>,
+    /// Mirrors `Done`, so that a short wait can spin without the lock.
+    done: AtomicBool,
+    given_up: AtomicBool,
+}
+
+struct State<J, T> {
+    phase: Phase<J, T>,
+    /// The number of interests handed out.
+    interests: Interest,
+    /// Those that were withdrawn, each with what its handle reads.
+    withdrawn: Vec<(Interest, T)>,
+    waiters: Vec<Waiter>,
+    next_waiter: u64,
+    callbacks: Vec<(Interest, Callback<T>)>,
+}
+
+enum Phase<J, T> {
+    Claimed,
+    Queued(J),
+    Running,
+    Done(T),
+}
+
+struct Waiter {
+    id: u64,
+    interest: Interest,
+    waker: Waker,
+}
+
+/// A waker left in a cell; taken back with [`Cell::unregister`].
+#[derive(Debug, Default)]
+pub(crate) struct Registration(Option<u64>);
+
+/// What became of [`Cell::withdraw`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// The interest had its outcome already.
+    TooLate,
+    /// Others are still interested.
+    Shared,
+    /// That was the last one, and the job had not started: it never will.
+    NeverRuns,
+    /// That was the last one; the run goes on unheard.
+    GivenUp,
+}
+
+impl<J, T: Clone> Cell<J, T> {
+    /// A claimed cell with the leader's interest, number 0.
+    pub(crate) fn new() -> Self {
+        Cell {
+            state: Mutex::new(State {
+                phase: Phase::Claimed,
+                interests: 1,
+                withdrawn: Vec::new(),
+                waiters: Vec::new(),
+                next_waiter: 0,
+                callbacks: Vec::new(),
+            }),
+            done: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts the job in. Gives it back when the cell was settled in the meantime: drop it, nobody wants it.
+    pub(crate) fn arm(&self, job: J) -> Result<(), J> {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Claimed => {
+                state.phase = Phase::Queued(job);
+                Ok(())
+            }
+            _ => Err(job),
+        }
+    }
+
+    /// Takes the job to run it. Exactly one caller gets it.
+    pub(crate) fn start(&self) -> Option<J> {
+        let mut state = self.state.lock();
+        match mem::replace(&mut state.phase, Phase::Running) {
+            Phase::Queued(job) => Some(job),
+            other => {
+                state.phase = other;
+                None
+            }
+        }
+    }
+
+    /// One more submission wants the outcome. `None` when the run is over or given up: start another.
+    pub(crate) fn join(&self) -> Option<Interest> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Done(_)) || self.is_given_up() {
+            return None;
+        }
+        state.interests += 1;
+        Some(state.interests - 1)
+    }
+
+    /// The single transition to `Done`. Returns whether this was it.
+    pub(crate) fn finish(&self, outcome: T) -> bool {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Done(_)) {
+            return false;
+        }
+        let notice = self.settle(&mut state, outcome);
+        drop(state);
+        notice.deliver();
+        true
+    }
+
+    /// Like [`finish`](Self::finish), for an outcome that comes while the body goes on (its timeout): nobody may join
+    /// what is left of the run, and the body can see that it should stop.
+    pub(crate) fn finish_early(&self, outcome: T) -> bool {
+        self.given_up.store(true, Ordering::Release);
+        self.finish(outcome)
+    }
+
+    /// Takes one interest back; its handle reads `outcome` from now on.
+    pub(crate) fn withdraw(&self, interest: Interest, outcome: T) -> Withdrawn {
+        let mut state = self.state.lock();
+        if state.outcome(interest).is_some() {
+            return Withdrawn::TooLate;
+        }
+        state.withdrawn.push((interest, outcome.clone()));
+        let last = state.withdrawn.len() == state.interests as usize;
+        let (notice, withdrawn) = match (last, &state.phase) {
+            (true, Phase::Running) => {
+                self.given_up.store(true, Ordering::Release);
+                (state.notice_for(interest, outcome), Withdrawn::GivenUp)
+            }
+            (true, _) => (self.settle(&mut state, outcome), Withdrawn::NeverRuns),
+            (false, _) => (state.notice_for(interest, outcome), Withdrawn::Shared),
+        };
+        drop(state);
+        notice.deliver();
+        withdrawn
+    }
+
+    /// What `interest` reads, if it is settled.
+    pub(crate) fn outcome(&self, interest: Interest) -> Option<T> {
+        self.state.lock().outcome(interest)
+    }
+
+    /// The outcome, or a waker left behind; a second call with the same registration replaces the waker.
+    pub(crate) fn poll(
+        &self,
+        interest: Interest,
+        registration: &mut Registration,
+        waker: &Waker,
+    ) -> Option<T> {
+        let mut state = self.state.lock();
+        if let Some(outcome) = state.outcome(interest) {
+            registration.0 = None;
+            return Some(outcome);
+        }
+        let known = registration.0.and_then(|id| state.waiters.iter_mut().find(|w| w.id == id));
+        match known {
+            Some(waiter) => waiter.waker.clone_from(waker),
+            None => {
+                let id = state.next_waiter;
+                state.next_waiter += 1;
+                state.waiters.push(Waiter { id, interest, waker: waker.clone() });
+                registration.0 = Some(id);
+            }
+        }
+        None
+    }
+
+    /// Takes a waker back.
+    pub(crate) fn unregister(&self, registration: &mut Registration) {
+        if let Some(id) = registration.0.take() {
+            let mut state = self.state.lock();
+            let place = state.waiters.iter().position(|w| w.id == id);
+            let waiter = place.map(|at| state.waiters.swap_remove(at));
+            drop(state);
+            drop(waiter);
+        }
+    }
+
+    /// Blocks this thread until the interest is settled, or until `deadline`.
+    pub(crate) fn wait(&self, interest: Interest, deadline: Option<Instant>) -> Option<T> {
+        let parker = Arc::new(Parker::default());
+        let waker = Waker::from(Arc::clone(&parker));
+        let mut registration = Registration::default();
+        loop {
+            if let Some(outcome) = self.poll(interest, &mut registration, &waker) {
+                return Some(outcome);
+            }
+            if !parker.park(deadline) {
+                self.unregister(&mut registration);
+                return self.outcome(interest);
+            }
+        }
+    }
+
+    /// Runs `callback` once the interest is settled; at once, in this thread, when it is already.
+    pub(crate) fn on_done(&self, interest: Interest, callback: Callback<T>) {
+        let mut state = self.state.lock();
+        match state.outcome(interest) {
+            None => state.callbacks.push((interest, callback)),
+            Some(outcome) => {
+                drop(state);
+                Notice::<J, T> { wakers: Vec::new(), callbacks: vec![callback], outcome, job: None }
+                    .deliver();
+            }
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Claimed | Phase::Queued(_))
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Running)
+    }
+
+    /// How many submissions have shared the run, withdrawn ones included.
+    pub(crate) fn interests(&self) -> Interest {
+        self.state.lock().interests
+    }
+
+    /// Nobody is left who wants the outcome: the body should stop, and what it returns is not stored.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    fn settle(&self, state: &mut State<J, T>, outcome: T) -> Notice<J, T> {
+        let before = mem::replace(&mut state.phase, Phase::Done(outcome.clone()));
+        self.done.store(true, Ordering::Release);
+        Notice {
+            wakers: mem::take(&mut state.waiters).into_iter().map(|w| w.waker).collect(),
+            callbacks: mem::take(&mut state.callbacks).into_iter().map(|(_, c)| c).collect(),
+            outcome,
+            job: match before {
+                Phase::Queued(job) => Some(job),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl<J, T: Clone> State<J, T> {
+    fn outcome(&self, interest: Interest) -> Option<T> {
+        if let Some((_, outcome)) = self.withdrawn.iter().find(|(i, _)| *i == interest) {
+            return Some(outcome.clone());
+        }
+        match &self.phase {
+            Phase::Done(outcome) => Some(outcome.clone()),
+            _ => None,
+        }
+    }
+
+    fn notice_for(&mut self, interest: Interest, outcome: T) -> Notice<J, T> {
+        let wakers = self.waiters.extract_if(.., |w| w.interest == interest).map(|w| w.waker).collect();
+        let callbacks = self.callbacks.extract_if(.., |(i, _)| *i == interest).map(|(_, c)| c).collect();
+        Notice { wakers, callbacks, outcome, job: None }
+    }
+}
+
+/// What is due once the lock is released.
+struct Notice<J, T> {
+    wakers: Vec<Waker>,
+    callbacks: Vec<Callback<T>>,
+    outcome: T,
+    job: Option<J>,
+}
+
+impl<J, T> Notice<J, T> {
+    fn deliver(self) {
+        let Notice { wakers, callbacks, outcome, job } = self;
+        for waker in wakers {
+            // A waker is an executor's code: its panic must not cost the others their wake-up.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        for callback in callbacks {
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(&outcome)));
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
+    }
+}
+
+impl<J, T> fmt::Debug for Cell<J, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").field("done", &self.done).field("given_up", &self.given_up).finish()
+    }
+}

@@ -1,0 +1,299 @@
+//! The slot protocol: who computes, who joins, whose result is kept.
+//!
+//! # States of a key
+//!
+//! | slot | meaning |
+//! |---|---|
+//! | none | nothing known: the next claim leads |
+//! | `Running(generation, flight)` | one run is in flight; claims join it |
+//! | `Done(generation, entry)` | a result is kept; claims hit it |
+//!
+//! Generations are unique numbers. Each transition is one critical section of the key's shard:
+//!
+//! | from | to | who |
+//! |---|---|---|
+//! | none, or a `Running` that can't be joined, or a `Done` that is not fresh | `Running` of a new generation | [`Table::claim`]: the leader |
+//! | anything | `Running` of a new generation | [`Table::lead_anew`] (`refresh`) |
+//! | `Running(g)` | `Done(g)` | the guard of `g`, if the slot still is `g` ([`Guard::publish`]) |
+//! | `Running(g)` | none | the guard of `g`, if the slot still is `g` ([`Guard::fail`], or its drop) |
+//! | anything | none | `forget`, `clear` ([`Table::remove`], [`Table::drain`]) |
+//! | `Done(g)` | none | eviction, if the slot still is `g` ([`Table::evict`]) |
+//!
+//! So whoever ends a generation wins over its late result: the guard finds another generation, or none, and leaves it.
+//!
+//! # Order
+//!
+//! The guard changes the slot first and settles the cell after, without the shard's lock: whoever saw the outcome finds
+//! the slot as that outcome left it (a value: a hit; a failure: free to run again). Between the two, a claim still
+//! joins or hits; both get the same outcome.
+//!
+//! Nothing of the user's runs under the shard's lock: `read` copies an `Arc`, `join` counts an interest, and what a
+//! transition displaces is handed out to be dropped by the caller.
+
+use std::fmt;
+
+use super::slots::{Change, SlotHash, Slots};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// One key's slot.
+pub(crate) struct Slot<E, F> {
+    generation: u64,
+    /// Which function's entries this is one of, for [`Table::drain`].
+    owner: u64,
+    state: State<E, F>,
+}
+
+enum State<E, F> {
+    Running(F),
+    Done(E),
+}
+
+/// The answer to one look-up that is also the claim: there is no second check to race with.
+#[derive(Debug)]
+pub(crate) enum Claim<V, W> {
+    /// A kept result.
+    Hit(V),
+    /// A run in flight, joined.
+    Follower(W),
+    /// Ours to compute, as this generation.
+    Leader(u64),
+}
+
+/// What a look-up found, without a claim.
+#[derive(Debug)]
+pub(crate) enum Peek<V, W> {
+    Hit(V),
+    Running(W),
+    /// A result that is there but may not be read (expired).
+    Stale,
+    Vacant,
+}
+
+/// Key → slot.
+pub(crate) struct Table<K, E, F> {
+    slots: Slots<K, Slot<E, F>>,
+    generations: AtomicU64,
+}
+
+impl<K: SlotHash, E, F> Table<K, E, F> {
+    pub(crate) fn new() -> Self {
+        Table { slots: Slots::new(), generations: AtomicU64::new(1) }
+    }
+
+    /// Looks without claiming. `read` gives `None` for an entry that must not be used.
+    #[inline]
+    pub(crate) fn peek<V, W>(
+        &self,
+        key: &K,
+        read: impl FnOnce(&E) -> Option<V>,
+        running: impl FnOnce(&F) -> Option<W>,
+    ) -> Peek<V, W> {
+        self.slots.read(key, |slot| match slot.map(|slot| &slot.state) {
+            Some(State::Done(entry)) => read(entry).map_or(Peek::Stale, Peek::Hit),
+            Some(State::Running(flight)) => running(flight).map_or(Peek::Vacant, Peek::Running),
+            None => Peek::Vacant,
+        })
+    }
+
+    /// Hit, join, or lead: one critical section. Also gives back what the claim displaced.
+    pub(crate) fn claim<V, W>(
+        &self,
+        key: K,
+        owner: u64,
+        flight: F,
+        read: impl FnOnce(&E) -> Option<V>,
+        join: impl FnOnce(&F) -> Option<W>,
+    ) -> (Claim<V, W>, Displaced<E, F>) {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        self.slots.update(key, |slot| {
+            let found = slot.and_then(|slot| match &slot.state {
+                State::Done(entry) => read(entry).map(Claim::Hit),
+                State::Running(flight) => join(flight).map(Claim::Follower),
+            });
+            match found {
+                Some(claim) => (Change::Keep, claim),
+                None => {
+                    let state = State::Running(flight);
+                    (Change::Put(Slot { generation, owner, state }), Claim::Leader(generation))
+                }
+            }
+        })
+    }
+
+    /// Leads whatever is there: the generation before ends.
+    pub(crate) fn lead_anew(&self, key: K, owner: u64, flight: F) -> (u64, Displaced<E, F>) {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        self.slots.update(key, |_| {
+            (Change::Put(Slot { generation, owner, state: State::Running(flight) }), generation)
+        })
+    }
+
+    /// Ends the key's generation.
+    pub(crate) fn remove(&self, key: K) -> Displaced<E, F> {
+        self.slots
+            .update(key, |slot| match slot {
+                Some(_) => (Change::Remove, ()),
+                None => (Change::Keep, ()),
+            })
+            .1
+    }
+
+    /// Ends every generation (of one owner, or all); gives what was taken out, with its hash.
+    pub(crate) fn drain(&self, owner: Option<u64>) -> Vec<(u64, Slot<E, F>)>
+    where
+        K: Clone,
+    {
+        self.slots.drain(|slot| owner.is_none_or(|owner| slot.owner == owner))
+    }
+
+    /// Takes a result out if it still is the one that the accountant means.
+    pub(crate) fn evict(&self, hash: u64, generation: u64) -> Displaced<E, F> {
+        self.slots.remove_by_hash(hash, |slot| {
+            slot.generation == generation && matches!(slot.state, State::Done(_))
+        })
+    }
+
+    /// Whether that generation of that hash holds a result.
+    pub(crate) fn holds(&self, hash: u64, generation: u64) -> bool {
+        self.slots
+            .any_by_hash(hash, |slot| slot.generation == generation && matches!(slot.state, State::Done(_)))
+    }
+
+    fn publish(&self, key: K, generation: u64, entry: E) -> Result<(), E> {
+        let mut entry = Some(entry);
+        let (kept, displaced) = self.slots.update(key, |slot| match slot {
+            Some(Slot { generation: now, owner, state: State::Running(_) }) if *now == generation => {
+                let state = State::Done(entry.take().expect("taken once"));
+                (Change::Put(Slot { generation, owner: *owner, state }), true)
+            }
+            _ => (Change::Keep, false),
+        });
+        drop(displaced);
+        match (kept, entry) {
+            (false, Some(entry)) => Err(entry),
+            _ => Ok(()),
+        }
+    }
+
+    fn release(&self, key: K, generation: u64) -> Displaced<E, F> {
+        self.slots
+            .update(key, |slot| match slot {
+                Some(slot) if slot.generation == generation => (Change::Remove, ()),
+                _ => (Change::Keep, ()),
+            })
+            .1
+    }
+}
+
+/// A slot that a transition took out: dropped by the caller, outside every lock.
+pub(crate) type Displaced<E, F> = Option<Slot<E, F>>;
+
+impl<E, F> Slot<E, F> {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The kept result, if it had one.
+    pub(crate) fn into_entry(self) -> Option<E> {
+        match self.state {
+            State::Done(entry) => Some(entry),
+            State::Running(_) => None,
+        }
+    }
+}
+
+/// What a guard settles: the cell of its run.
+pub(crate) trait Resolve {
+    /// The outcome of a run.
+    type Outcome;
+    /// Settles the cell. Returns whether it was open.
+    fn finish(&self, outcome: Self::Outcome) -> bool;
+    /// The outcome of a run whose guard was dropped unfinished.
+    fn left_behind(&self) -> Self::Outcome;
+}
+
+/// A leader's duty: whatever happens to it, its slot is given up and its cell is settled, exactly once.
+pub(crate) struct Guard<K: SlotHash, E, F, R: Resolve> {
+    /// `None` once done.
+    duty: Option<Duty<K, E, F, R>>,
+}
+
+struct Duty<K: SlotHash, E, F, R> {
+    /// `None`: a run that has no key (`spawn`).
+    place: Option<Place<K, E, F>>,
+    flight: R,
+}
+
+/// Where a run's result belongs: the table, its key, its generation.
+pub(crate) struct Place<K: SlotHash, E, F> {
+    pub(crate) table: Arc<Table<K, E, F>>,
+    pub(crate) key: K,
+    pub(crate) generation: u64,
+}
+
+impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
+    pub(crate) fn new(place: Option<Place<K, E, F>>, flight: R) -> Self {
+        Guard { duty: Some(Duty { place, flight }) }
+    }
+
+    /// Keeps `entry`, tells `kept` so, then settles the cell. Gives the entry back if its generation has ended.
+    pub(crate) fn publish(mut self, entry: E, kept: impl FnOnce(u64), outcome: R::Outcome) -> Option<E> {
+        let duty = self.duty.take()?;
+        let refused = match duty.place {
+            None => Some(entry),
+            Some(place) => match place.table.publish(place.key, place.generation, entry) {
+                Ok(()) => {
+                    kept(place.generation);
+                    None
+                }
+                Err(entry) => Some(entry),
+            },
+        };
+        duty.flight.finish(outcome);
+        refused
+    }
+
+    /// Keeps nothing: the slot is free again, then the cell is settled.
+    pub(crate) fn fail(mut self, outcome: R::Outcome) {
+        if let Some(duty) = self.duty.take() {
+            duty.fail(outcome);
+        }
+    }
+}
+
+impl<K: SlotHash, E, F, R: Resolve> Duty<K, E, F, R> {
+    fn fail(self, outcome: R::Outcome) {
+        if let Some(place) = self.place {
+            drop(place.table.release(place.key, place.generation));
+        }
+        self.flight.finish(outcome);
+    }
+}
+
+impl<K: SlotHash, E, F, R: Resolve> Drop for Guard<K, E, F, R> {
+    fn drop(&mut self) {
+        if let Some(duty) = self.duty.take() {
+            let outcome = duty.flight.left_behind();
+            duty.fail(outcome);
+        }
+    }
+}
+
+impl<K: SlotHash, E, F, R: Resolve> fmt::Debug for Guard<K, E, F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("settled", &self.duty.is_none()).finish()
+    }
+}
+
+impl<K: SlotHash, E, F> fmt::Debug for Table<K, E, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+impl<E, F> fmt::Debug for Slot<E, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Stage 2, *flight*: identical work in flight is one run.
+//!
+//! 1. [`cell`] — the shared one-shot outcome of a run, and its waiters.
+//! 2. [`claim`] — the slot protocol: hit, join or lead; the guard that always resolves.
+//! 3. [`slots`] — the concurrent map under it.
+//!
+//! This file ties the three to the crate's outcome type. `flight` imports no other stage.
+
+pub(crate) mod cell;
+pub(crate) mod claim;
+pub(crate) mod slots;
+
+use std::any::Any;
+use std::fmt;
+
+use crate::error::Error;
+use crate::sync::Arc;
+
+/// What a run ends in.
+pub(crate) type Outcome<R> = Result<Arc<R>, Error>;
+
+/// What is left to do for a queued run.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
+/// A run in flight as the slot table holds it: results of all types side by side.
+pub(crate) type AnyFlight = Arc<dyn Any + Send + Sync>;
+
+/// One run: its cell, and which call (`O`, its origin) it computes.
+pub(crate) struct Flight<O, R> {
+    /// Unique in the process; names the run in the wait graph.
+    pub(crate) id: u64,
+    /// The pool that runs it; a worker of another never helps.
+    pub(crate) home: u64,
+    /// Its body has a timeout, so a waiter must be able to leave before it ends: nobody runs it inline.
+    pub(crate) timed: bool,
+    pub(crate) origin: O,
+    pub(crate) cell: cell::Cell<Work, Outcome<R>>,
+}
+
+impl<O, R> claim::Resolve for Arc<Flight<O, R>> {
+    type Outcome = Outcome<R>;
+
+    fn finish(&self, outcome: Outcome<R>) -> bool {
+        self.cell.finish(outcome)
+    }
+
+    /// The job was dropped unrun: the queue it lay in is gone.
+    fn left_behind(&self) -> Outcome<R> {
+        Err(Error::shutdown())
+    }
+}
+
+impl<O, R> fmt::Debug for Flight<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight").field("id", &self.id).field("cell", &self.cell).finish()
+    }
+}

@@ -1,0 +1,127 @@
+//! **A thread pool with a memory**: identical calls share one run and one stored result.
+//!
+//! ```
+//! use memopool::{Pool, memo};
+//!
+//! #[memo]
+//! fn word_count(text: &str) -> usize {
+//!     text.split_whitespace().count()
+//! }
+//!
+//! let pool = Pool::new();
+//! let task = pool.submit(word_count::call("to be or not to be"));
+//! assert_eq!(*task.wait()?, 6);
+//! # Ok::<(), memopool::Error>(())
+//! ```
+//!
+//! # From the top
+//!
+//! - A [`Func`] is a function with an identity: a name, the digest of its code, its types. [`memo`] makes one from a plain
+//!   `fn`; [`Func::new`] from a closure that captures nothing.
+//! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`].
+//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads.
+//! - A [`Task`] is the handle of one submission, for threads ([`Task::wait`]) and for futures (`.await`) alike.
+//!
+//! ```text
+//!  call ──▶ key ──▶ slot table ──┬─ done ────▶ hit: finished task
+//!                                ├─ running ─▶ joined: shares the run
+//!                                └─ nothing ─▶ queue ─▶ worker ─▶ kept ─▶ everyone who waits
+//! ```
+//!
+//! # What it promises
+//!
+//! 1. **One run.** For one key at most one computation is in flight. Everyone who submitted it gets the same value, the
+//!    same error, or the same panic. Errors and panics are not kept: the next submission runs again.
+//! 2. **The pool owns the work.** Dropping a task, or a wait that times out, neither stops nor restarts it.
+//! 3. **No wait can hang.** A worker that waits for a queued task runs it itself, while its stack has room; one that waits
+//!    for a running task is replaced. A wait that would close a cycle fails, naming the calls in order.
+//! 4. **The right value or a miss.** The key covers the function's name, code, types, and arguments. A function that
+//!    captures does not compile. `forget` during a run wins over its late result.
+//! 5. **Trouble with the cache never fails a task.**
+//! 6. **Everything is bounded**: memory, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
+//!
+//! # Recipes, from `concurrent.futures`
+//!
+//! | there | here |
+//! |---|---|
+//! | `executor.submit(f, x)` | [`pool.submit(f::call(x))`](Pool::submit), or [`pool.spawn(move \|\| …)`](Pool::spawn) unremembered |
+//! | `future.result(timeout)` | [`task.wait()`](Task::wait), [`task.wait_timeout(d)`](Task::wait_timeout) |
+//! | `executor.map(f, xs)` | [`pool.map(xs.map(\|x\| f::call(x)))`](Pool::map): lazy, a bounded number ahead |
+//! | `as_completed(fs, timeout)` | [`as_completed(tasks).timeout(d)`](as_completed) |
+//! | `wait(fs, FIRST_COMPLETED)` | [`wait(&tasks, Until::First, None)`](wait()) |
+//! | `future.add_done_callback` | [`task.on_done(…)`](Task::on_done) |
+//! | `future.cancel()` | [`task.cancel()`](Task::cancel): also of a running task, if it asks [`cancelled()`] |
+//! | `functools.partial` | a [`Call`]; `.state(…)` and `.resource(…)` of [`Func::named`] |
+//! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
+//! | `@functools.cache`, joblib | [`#[memo]`](memo) |
+//!
+//! # What nesting costs
+//!
+//! A worker that waits for a queued task runs it on top of its own stack while that is less than half used. With the
+//! default of 2 MiB that is some hundred to a thousand levels, by the size of your frames; then the task is handed to
+//! another thread, up to [`Builder::max_os_threads`]. Threads of an [`Executor`] help within 256 KiB. So depth is bounded
+//! by threads × stack, and what lies beyond is an error ([`Error::is_full`]), never an overflow.
+//!
+//! # What it costs to keep a result
+//!
+//! See [`Builder::memory`] for the formula.
+//!
+//! # Features
+//!
+//! | feature | default | effect | cost |
+//! |---|---|---|---|
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
+//!
+//! # Supported Rust
+//!
+//! The `rust-version` in `Cargo.toml`. Raising it is a minor release.
+
+pub(crate) mod call;
+mod config;
+mod error;
+mod event;
+mod flight;
+mod ids;
+mod memo;
+mod pool;
+mod run;
+mod sync;
+mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use memopool_macros::memo;
+
+pub use call::func::Func;
+pub use call::key::{Key, ParseKeyError};
+pub use call::named::Named;
+pub use call::{BoxedArgs, Call, Explain};
+pub use config::{
+    Builder, Clock, DEFAULT_EXTRA_THREADS, DEFAULT_KEEP_ALIVE, DEFAULT_MEMORY, DEFAULT_QUEUE,
+    DEFAULT_STACK_SIZE, MIN_STACK_SIZE, MIN_WEIGHT, SystemClock, Width,
+};
+pub use error::Error;
+pub use event::{Event, Stats};
+pub use pool::{Pool, block_in_place, cancelled};
+pub use run::{Executor, Job};
+pub use task::map::{DEFAULT_WINDOW, Map};
+pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};
+pub use task::{Source, Task, TaskId};
+
+/// Wrappers that change how an argument is keyed.
+pub mod key {
+    pub use crate::call::key::Unordered;
+}
+
+/// What `#[memo]` expands to. No stable API: use the macro.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::call::generated::{Fallible, Memo, Memoized, lend};
+    pub use crate::call::identity::{Code, Deps};
+    pub use crate::call::key::{EncodeError, Encoder};
+}
+
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,162 @@
+//! What a thread knows of the task whose body it runs.
+//!
+//! Bodies nest: a worker that waits for a queued task runs it on top of its own stack. So the frames of a thread form a
+//! stack of their own, and the innermost is the current one.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::hint::black_box;
+
+use super::wait_graph::AnyNode;
+use super::{Runner, graph};
+use crate::sync::Arc;
+
+/// A thread that is not ours (an [`Executor`](crate::Executor)'s) is trusted to have this much stack left when it
+/// starts a job: 256 KiB. Helping beyond it is handed over.
+pub(crate) const FOREIGN_STACK: usize = 256 * 1024;
+
+/// One body on this thread's stack.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    pub(crate) node: AnyNode,
+    pub(crate) runner: Arc<Runner>,
+    /// The pool, for `Pool::current()`: a type that this stage does not know.
+    pub(crate) pool: Arc<dyn Any + Send + Sync>,
+}
+
+#[derive(Clone, Copy)]
+struct Stack {
+    base: usize,
+    /// Helping is allowed while less than this is used.
+    room: usize,
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+    static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
+    /// The runner whose worker this thread is.
+    static WORKER_OF: Cell<u64> = const { Cell::new(0) };
+    /// A future of ours is pending in the current body, and its thread is counted as blocked.
+    static AWAITING: Cell<bool> = const { Cell::new(false) };
+    /// The current body has polled futures of ours: the graph may hold branches of it.
+    static POLLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks this thread as a worker with `stack` bytes. Half of them are for helping: every body, nested ones too, finds at
+/// least the other half.
+pub(super) fn become_worker(runner: u64, stack: usize) {
+    WORKER_OF.set(runner);
+    STACK.set(Some(Stack { base: here(), room: stack / 2 }));
+}
+
+/// Whether this thread is a worker of that runner.
+pub(crate) fn is_worker_of(runner: u64) -> bool {
+    WORKER_OF.get() == runner
+}
+
+/// Whether one more body fits on this thread's stack.
+pub(crate) fn has_room() -> bool {
+    STACK.get().is_some_and(|stack| here().abs_diff(stack.base) < stack.room)
+}
+
+/// The innermost frame, if a body runs here.
+pub(crate) fn current() -> Option<Frame> {
+    FRAMES.with_borrow(|frames| frames.last().cloned())
+}
+
+/// Whether a task of that runner is on this thread's stack (its body, or a callback it runs).
+pub(crate) fn is_inside(runner: u64) -> bool {
+    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.runner.id == runner))
+}
+
+/// Looks at the innermost frame without cloning it.
+pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
+    FRAMES.with_borrow(|frames| look(frames.last()))
+}
+
+/// Enters a body; the frame is left when the value is dropped.
+pub(crate) fn enter(frame: Frame) -> Entered {
+    let stack = STACK.get();
+    if stack.is_none() {
+        STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
+    }
+    FRAMES.with_borrow_mut(|frames| frames.push(frame));
+    Entered {
+        stack_was_set: stack.is_some(),
+        awaiting: AWAITING.replace(false),
+        polled: POLLED.replace(false),
+    }
+}
+
+/// See [`enter`].
+pub(crate) struct Entered {
+    stack_was_set: bool,
+    awaiting: bool,
+    polled: bool,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        resume();
+        AWAITING.set(self.awaiting);
+        let frame = FRAMES.with_borrow_mut(Vec::pop);
+        if !self.stack_was_set {
+            STACK.set(None);
+        }
+        if POLLED.replace(self.polled)
+            && let Some(frame) = &frame
+        {
+            graph().leave(frame.node.id());
+        }
+    }
+}
+
+/// The body of `frame` polls `target`; see [`Graph::await_one`](super::wait_graph::Graph::await_one).
+pub(crate) fn polls(frame: &Frame, target: &AnyNode, check: bool) -> Option<super::wait_graph::Cycle> {
+    POLLED.set(true);
+    graph().await_one(&frame.node, target, check)
+}
+
+/// A future of ours is pending in the body of `frame`: count its thread as blocked until it shows up again.
+/// Gives `false` when the pool has no thread to put in its place and nothing else would run `target`.
+pub(crate) fn suspend(frame: &Frame, target: &AnyNode) -> bool {
+    if AWAITING.get() || !is_worker_of(frame.runner.id) {
+        return true;
+    }
+    let entered = frame.runner.begin_block(|| graph().needs_thread_of(frame.runner.id, target));
+    AWAITING.set(entered);
+    entered
+}
+
+/// The body shows up again: its thread counts as runnable.
+pub(crate) fn resume() {
+    if AWAITING.replace(false) {
+        let runner = with_current(|frame| frame.map(|frame| Arc::clone(&frame.runner)));
+        if let Some(runner) = runner {
+            runner.end_block();
+        }
+    }
+}
+
+/// Counts this worker as blocked until the value is dropped. `None`: it is no worker, so nobody would replace it.
+pub(crate) fn block_here() -> Option<BlockedHere> {
+    resume();
+    let runner = with_current(|frame| frame.map(|frame| Arc::clone(&frame.runner)))?;
+    (is_worker_of(runner.id) && runner.begin_block(|| false)).then_some(BlockedHere(runner))
+}
+
+/// See [`block_here`].
+pub(crate) struct BlockedHere(Arc<Runner>);
+
+impl Drop for BlockedHere {
+    fn drop(&mut self) {
+        self.0.end_block();
+    }
+}
+
+/// About where this thread's stack ends now.
+#[inline(never)]
+fn here() -> usize {
+    let local = 0_u8;
+    std::ptr::from_ref(black_box(&local)).addr()
+}

@@ -1,0 +1,384 @@
+//! Stage 4, *run*: threads that take work off a queue.
+//!
+//! 1. [`worker`] — the threads: started on demand, reused when idle, retired, spare.
+//! 2. [`sizing`] — how many there are, and who may be started.
+//! 3. [`context`] — what a thread knows of the body it runs.
+//! 4. [`wait_graph`] — who waits for whom.
+//! 5. [`timer`] — deadlines of bodies.
+//!
+//! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
+//! be performed or abandoned.
+//!
+//! # How a pool ends
+//!
+//! `Open` → `Draining` (`shutdown`, drop: the pool's own tasks may still submit) → `Refusing` (`shutdown_now`). Every
+//! unit of work holds a [`Ticket`] from before it is queued until its last callback has run. When the pool is not
+//! `Open` and the last ticket goes, the workers are told to leave. A submission takes its ticket first and looks at the
+//! mode after, the one who ends the pool sets the mode first and counts the tickets after: so none slips between.
+
+pub(crate) mod context;
+pub(crate) mod sizing;
+pub(crate) mod timer;
+pub(crate) mod wait_graph;
+pub(crate) mod worker;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock, now};
+use sizing::Sizing;
+
+/// The one wait graph of the process.
+pub(crate) fn graph() -> &'static wait_graph::Graph {
+    static GRAPH: OnceLock<wait_graph::Graph> = OnceLock::new();
+    GRAPH.get_or_init(wait_graph::Graph::default)
+}
+
+/// A unit of work in a queue.
+pub(crate) trait Unit: Send + Sync {
+    /// Runs it here, unless somebody else has started it. Does not panic.
+    fn perform(&self);
+    /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
+    fn abandon(&self);
+}
+
+/// One queued piece of a pool's work, to be run once by whoever got it; see [`Executor`](crate::Executor).
+///
+/// Dropping it unrun resolves everyone who waits for it with an error that [`is_shutdown`](crate::Error::is_shutdown).
+pub struct Job(Option<Arc<dyn Unit>>);
+
+impl Job {
+    pub(crate) fn new(unit: Arc<dyn Unit>) -> Job {
+        Job(Some(unit))
+    }
+
+    /// Runs it in this thread. Panics of the function stay inside: they are its outcome.
+    pub fn run(mut self) {
+        if let Some(unit) = self.0.take() {
+            unit.perform();
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(unit) = self.0.take() {
+            unit.abandon();
+        }
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job(..)")
+    }
+}
+
+/// Runs a pool's jobs on threads that somebody else owns.
+///
+/// The pool keeps its memory, its flights and its cycle detection; the executor decides where and when. It may run jobs
+/// in any order. A job that it drops resolves its waiters with [`is_shutdown`](crate::Error::is_shutdown). Threads of an
+/// executor that wait inside a job run the awaited job themselves while at most 256 KiB of stack are used for it; the
+/// pool can't replace blocked ones, so give the executor threads enough for the waits that your tasks nest otherwise.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Executor, Func, Job, Pool};
+///
+/// struct NewThread;
+///
+/// impl Executor for NewThread {
+///     fn execute(&self, job: Job) {
+///         std::thread::spawn(move || job.run());
+///     }
+/// }
+///
+/// let pool = Pool::builder().executor(NewThread).build()?;
+/// let square = Func::new("square", |n: u64| n * n);
+/// assert_eq!(*pool.run(square.call(7))?, 49);
+/// # Ok::<(), memopool::Error>(())
+/// ```
+pub trait Executor: Send + Sync {
+    /// Takes a job, to be run with [`Job::run`]. Called by the thread that submits.
+    fn execute(&self, job: Job);
+}
+
+/// What a runner is made with; validated by the builder.
+pub(crate) struct Plan {
+    pub(crate) width: std::ops::RangeInclusive<usize>,
+    pub(crate) max_os_threads: usize,
+    pub(crate) keep_alive: Duration,
+    pub(crate) queue: usize,
+    pub(crate) stack_size: usize,
+    pub(crate) name: String,
+    pub(crate) on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
+    pub(crate) executor: Option<Box<dyn Executor>>,
+    /// Told when a thread can't be started.
+    pub(crate) on_thread_failed: Box<dyn Fn(&std::io::Error) + Send + Sync>,
+}
+
+const OPEN: u8 = 0;
+const DRAINING: u8 = 1;
+const REFUSING: u8 = 2;
+
+/// A queue and the threads that empty it.
+pub(crate) struct Runner {
+    pub(crate) id: u64,
+    plan: Plan,
+    queue: (Sender<Message>, Receiver<Message>),
+    /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
+    /// sides, so it changes nothing here.
+    demand: AtomicI64,
+    sizing: Mutex<Sizing>,
+    /// A hint that more workers may be runnable than the width: each looks after its job.
+    excess: AtomicBool,
+    /// Spare workers wait here to be recalled.
+    recall: Condvar,
+    mode: AtomicU8,
+    tickets: AtomicUsize,
+    /// Units that have not started: what the queue's bound counts.
+    waiting: AtomicUsize,
+    running: AtomicUsize,
+    /// Submitters that wait for room, and whoever waits for the end.
+    blocked_submitters: AtomicUsize,
+    gate: Mutex<()>,
+    opened: Condvar,
+    timer: timer::Timer,
+}
+
+enum Message {
+    Job(Job),
+    /// Look whether you are still wanted.
+    Nudge,
+}
+
+/// Why a unit can't be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Shutdown,
+    QueueFull,
+}
+
+impl Runner {
+    pub(crate) fn new(id: u64, plan: Plan) -> Arc<Runner> {
+        let sizing = Sizing::new(plan.width.clone(), plan.max_os_threads);
+        Arc::new(Runner {
+            id,
+            timer: timer::Timer::new(format!("{}-timer", plan.name)),
+            plan,
+            queue: unbounded(),
+            demand: AtomicI64::new(0),
+            sizing: Mutex::new(sizing),
+            excess: AtomicBool::new(false),
+            recall: Condvar::default(),
+            mode: AtomicU8::new(OPEN),
+            tickets: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            blocked_submitters: AtomicUsize::new(0),
+            gate: Mutex::new(()),
+            opened: Condvar::default(),
+        })
+    }
+
+    /// The right to queue one unit: waits for room in the queue, unless this is one of the pool's own tasks (whose
+    /// nested work passes the bound, or it would deadlock) or `wait` is false.
+    pub(crate) fn admit(self: &Arc<Self>, wait: bool) -> Result<Ticket, Refused> {
+        self.tickets.fetch_add(1, Ordering::SeqCst);
+        let mut ticket = Ticket { runner: Arc::clone(self), stage: Stage::Admitted };
+        let inside = context::is_inside(self.id);
+        match self.mode.load(Ordering::SeqCst) {
+            OPEN => {}
+            DRAINING if inside => {}
+            _ => return Err(Refused::Shutdown),
+        }
+        if inside {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        } else {
+            while !self.take_place() {
+                if !wait {
+                    return Err(Refused::QueueFull);
+                }
+                self.await_place();
+                if self.mode.load(Ordering::SeqCst) != OPEN {
+                    return Err(Refused::Shutdown);
+                }
+            }
+        }
+        ticket.stage = Stage::Queued;
+        Ok(ticket)
+    }
+
+    /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
+    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>) -> Result<(), std::io::Error> {
+        let job = Job::new(unit);
+        if let Some(executor) = &self.plan.executor {
+            // An executor's panic drops the job, which resolves it.
+            let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(job)));
+            return Ok(());
+        }
+        // The channel is never disconnected: the runner holds both ends.
+        let _ = self.queue.0.send(Message::Job(job));
+        if self.demand.fetch_add(1, Ordering::SeqCst) >= 0 { self.start_if_needed() } else { Ok(()) }
+    }
+
+    pub(crate) fn timer(&self) -> &timer::Timer {
+        &self.timer
+    }
+
+    /// Units that have not started.
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Bodies that run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    fn take_place(&self) -> bool {
+        self.waiting
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < self.plan.queue).then_some(n + 1))
+            .is_ok()
+    }
+
+    fn await_place(&self) {
+        self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
+        let mut gate = self.gate.lock();
+        while self.waiting.load(Ordering::SeqCst) >= self.plan.queue
+            && self.mode.load(Ordering::SeqCst) == OPEN
+        {
+            gate = self.opened.wait(gate);
+        }
+        drop(gate);
+        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn give_place(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        if self.blocked_submitters.load(Ordering::SeqCst) > 0 {
+            // Taking the gate orders this after a submitter's last look at `waiting`.
+            drop(self.gate.lock());
+            self.opened.notify_one();
+        }
+    }
+
+    /// Ends the pool: outsiders are refused from now on, and with `refuse_all` its own tasks, too; what has not started
+    /// is then abandoned. Returns at once.
+    pub(crate) fn close(&self, refuse_all: bool) {
+        self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
+        if refuse_all {
+            while let Ok(message) = self.queue.1.try_recv() {
+                if let Message::Job(job) = message {
+                    self.demand.fetch_sub(1, Ordering::SeqCst);
+                    drop(job);
+                }
+            }
+        }
+        drop(self.gate.lock());
+        self.opened.notify_all();
+        self.end_if_idle();
+    }
+
+    /// Waits until all work is done and all threads are gone. `false`: not by `deadline`. Inside one of the pool's own
+    /// tasks it does not wait, since it would wait for itself.
+    pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
+        if context::is_inside(self.id) || context::is_worker_of(self.id) {
+            return true;
+        }
+        let mut gate = self.gate.lock();
+        loop {
+            let handles = match self.is_over() {
+                true => self.sizing.lock().threads_left(),
+                false => None,
+            };
+            if let Some(handles) = handles {
+                drop(gate);
+                for handle in handles {
+                    let _ = handle.join();
+                }
+                self.timer.stop();
+                return true;
+            }
+            gate = match deadline {
+                None => self.opened.wait(gate),
+                Some(at) if now() < at => self.opened.wait_until(gate, at),
+                Some(_) => return false,
+            };
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == OPEN
+    }
+
+    fn is_over(&self) -> bool {
+        !self.is_open() && self.tickets.load(Ordering::SeqCst) == 0
+    }
+
+    fn end_if_idle(&self) {
+        if self.is_over() {
+            for _ in 0..self.sizing.lock().live() {
+                let _ = self.queue.0.send(Message::Nudge);
+            }
+            self.recall.notify_all();
+            self.signal_end();
+        }
+    }
+
+    fn signal_end(&self) {
+        drop(self.gate.lock());
+        self.opened.notify_all();
+    }
+}
+
+/// One unit's share in its pool, from admission to its last callback.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    runner: Arc<Runner>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Admitted,
+    Queued,
+    Started,
+}
+
+impl Ticket {
+    /// The unit starts: its place in the queue is free.
+    pub(crate) fn start(&mut self) {
+        if let Stage::Queued = self.stage {
+            self.runner.give_place();
+        }
+        self.runner.running.fetch_add(1, Ordering::Relaxed);
+        self.stage = Stage::Started;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Admitted => {}
+            Stage::Queued => self.runner.give_place(),
+            Stage::Started => {
+                self.runner.running.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        if self.runner.tickets.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.runner.end_if_idle();
+        }
+    }
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! How many threads there are, in which state, and whether one more may be started.
+//!
+//! A worker is *runnable* (it runs a body, or looks for one), *blocked* (its body waits) or *spare* (more were runnable
+//! than the width, after blocked ones came back: it waits to be recalled, or retires). The pool's width bounds the
+//! runnable ones; `max_os_threads` bounds them all. The counts change under one lock (the runner's), which no job takes
+//! unless its thread's state changes.
+//!
+//! # The reserve
+//!
+//! Threads that replace blocked ones so that the pool keeps its *width* may use all but an eighth of the threads between
+//! the width and `max_os_threads`. The rest is kept for replacements without which *nothing* would run. Otherwise a long
+//! chain of tasks, each waiting for the one before, could tie up all threads at its shallow end and leave none for a body
+//! whose stack has no room left to help.
+
+use std::ops::RangeInclusive;
+
+use crate::sync::JoinHandle;
+
+/// See the [module](self).
+pub(super) struct Sizing {
+    min: usize,
+    max: usize,
+    cap: usize,
+    live: usize,
+    blocked: usize,
+    spare: usize,
+    /// Spare workers that are wanted back and have not woken yet: counted as runnable.
+    recalled: usize,
+    handles: Vec<JoinHandle<()>>,
+}
+
+/// Where one more runnable worker comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// There are as many as the width allows.
+    NotNeeded,
+    /// A spare one: wake it.
+    Recall,
+    /// A new thread, already counted as live.
+    Start,
+    /// Neither: the hard cap is reached.
+    AtCap,
+}
+
+impl Sizing {
+    pub(super) fn new(width: RangeInclusive<usize>, cap: usize) -> Sizing {
+        Sizing {
+            min: *width.start(),
+            max: *width.end(),
+            cap,
+            live: 0,
+            blocked: 0,
+            spare: 0,
+            recalled: 0,
+            handles: Vec::new(),
+        }
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn runnable(&self) -> usize {
+        self.live - self.blocked - (self.spare - self.recalled)
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.max
+    }
+
+    /// Finds one more runnable worker, and counts it.
+    pub(super) fn one_more(&mut self) -> Source {
+        if self.runnable() >= self.max {
+            return Source::NotNeeded;
+        }
+        if self.spare > self.recalled {
+            self.recalled += 1;
+            return Source::Recall;
+        }
+        let reserve = if self.runnable() == 0 { 0 } else { (self.cap - self.max.min(self.cap)) / 8 };
+        if self.live + reserve >= self.cap {
+            return Source::AtCap;
+        }
+        self.live += 1;
+        Source::Start
+    }
+
+    pub(super) fn started(&mut self, handle: JoinHandle<()>) {
+        self.handles.retain(|handle| !handle.is_finished());
+        self.handles.push(handle);
+    }
+
+    /// A thread that was counted could not be started, or ends.
+    pub(super) fn ended(&mut self) {
+        self.live -= 1;
+    }
+
+    pub(super) fn block(&mut self) {
+        self.blocked += 1;
+    }
+
+    pub(super) fn unblock(&mut self) {
+        self.blocked -= 1;
+    }
+
+    /// More are runnable than the width.
+    pub(super) fn has_excess(&self) -> bool {
+        self.runnable() > self.max
+    }
+
+    /// More live than are kept for good.
+    pub(super) fn may_retire(&self) -> bool {
+        self.live > self.min
+    }
+
+    pub(super) fn become_spare(&mut self) {
+        self.spare += 1;
+    }
+
+    /// A spare worker was recalled: it is runnable.
+    pub(super) fn take_recall(&mut self) -> bool {
+        if self.recalled == 0 {
+            return false;
+        }
+        self.recalled -= 1;
+        self.spare -= 1;
+        true
+    }
+
+    /// A spare worker that nobody recalled leaves.
+    pub(super) fn spare_leaves(&mut self) {
+        self.spare -= 1;
+    }
+
+    pub(super) fn resize(&mut self, width: RangeInclusive<usize>) {
+        self.min = *width.start();
+        self.max = *width.end();
+        self.cap = self.cap.max(self.max);
+    }
+
+    /// The threads to join once all have ended.
+    pub(super) fn threads_left(&mut self) -> Option<Vec<JoinHandle<()>>> {
+        (self.live == 0).then(|| std::mem::take(&mut self.handles))
+    }
+}

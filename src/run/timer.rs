@@ -1,0 +1,98 @@
+//! Deadlines of bodies: one thread per pool, started with the first.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::time::Instant;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
+
+use crate::sync::{JoinHandle, Mutex, now, spawn};
+
+/// What happens at a deadline.
+pub(crate) type Alarm = Box<dyn FnOnce() + Send>;
+
+/// Calls alarms at their time, in order.
+pub(crate) struct Timer {
+    name: String,
+    thread: Mutex<Option<(Sender<Entry>, JoinHandle<()>)>>,
+}
+
+struct Entry {
+    at: Instant,
+    alarm: Alarm,
+}
+
+impl Timer {
+    pub(crate) fn new(name: String) -> Timer {
+        Timer { name, thread: Mutex::new(None) }
+    }
+
+    /// Calls `alarm` at `at`. `false`: the timer's thread can't be started.
+    pub(crate) fn at(&self, at: Instant, alarm: Alarm) -> bool {
+        let mut thread = self.thread.lock();
+        if thread.is_none() {
+            let (send, receive) = unbounded();
+            match spawn(self.name.clone(), None, move || keep_time(&receive)) {
+                Ok(handle) => *thread = Some((send, handle)),
+                Err(_) => return false,
+            }
+        }
+        thread.as_ref().is_some_and(|(send, _)| send.send(Entry { at, alarm }).is_ok())
+    }
+
+    /// Ends the thread; alarms that are not due are dropped.
+    pub(crate) fn stop(&self) {
+        let thread = self.thread.lock().take();
+        if let Some((send, handle)) = thread {
+            drop(send);
+            let _ = handle.join();
+        }
+    }
+}
+
+fn keep_time(incoming: &crossbeam_channel::Receiver<Entry>) {
+    let mut due: BinaryHeap<Reverse<Entry>> = BinaryHeap::new();
+    loop {
+        let received = match due.peek() {
+            None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(Reverse(first)) => incoming.recv_deadline(first.at),
+        };
+        match received {
+            Ok(entry) => due.push(Reverse(entry)),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        while due.peek().is_some_and(|Reverse(first)| first.at <= now()) {
+            if let Some(Reverse(entry)) = due.pop() {
+                (entry.alarm)();
+            }
+        }
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! The threads: when one starts, what it does, when it leaves.
+//!
+//! A worker announces that it looks for a job *before* it looks (`demand` − 1), and a submission counts its job *after*
+//! it has queued it (`demand` + 1). So whoever brings `demand` above 0 knows that a job lies there for which no worker
+//! looks, and starts one; a worker that wants to retire takes its announcement back first, and stays if that brings
+//! `demand` above 0: a submission counted on it. A thread that is started is announced by the one who starts it.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::sizing::{Sizing, Source};
+use super::{Job, Message, Runner, context};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, MutexGuard, now, spawn};
+
+impl Runner {
+    /// Starts or recalls a worker if a job lies there for which nobody looks, as far as the width allows. An error means
+    /// that a thread was needed, could not be started, and none is alive.
+    pub(super) fn start_if_needed(self: &Arc<Self>) -> Result<(), io::Error> {
+        if self.demand.load(Ordering::SeqCst) <= 0 {
+            return Ok(());
+        }
+        match self.add_worker(self.sizing.lock()) {
+            Added::Failed { error, live: 0 } => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_worker(self: &Arc<Self>, mut sizing: MutexGuard<'_, Sizing>) -> Added {
+        match sizing.one_more() {
+            Source::NotNeeded => return Added::Yes,
+            Source::AtCap => return Added::AtCap,
+            Source::Recall => {
+                self.demand.fetch_sub(1, Ordering::SeqCst);
+                drop(sizing);
+                self.recall.notify_one();
+                return Added::Yes;
+            }
+            Source::Start => {}
+        }
+        self.demand.fetch_sub(1, Ordering::SeqCst);
+        let name = format!("{}-{}", self.plan.name, sizing.live());
+        let runner = Arc::clone(self);
+        match spawn(name, Some(self.plan.stack_size), move || runner.work()) {
+            Ok(handle) => {
+                sizing.started(handle);
+                Added::Yes
+            }
+            Err(error) => {
+                sizing.ended();
+                let live = sizing.live();
+                self.demand.fetch_add(1, Ordering::SeqCst);
+                drop(sizing);
+                (self.plan.on_thread_failed)(&error);
+                Added::Failed { error, live }
+            }
+        }
+    }
+
+    /// This worker's body is about to wait: put another in its place if there is work for it. `false`: there is none to
+    /// be had, nobody else runs, and by `hopeless` nothing but a worker of this pool would end the wait.
+    pub(crate) fn begin_block(self: &Arc<Self>, hopeless: impl FnOnce() -> bool) -> bool {
+        let mut sizing = self.sizing.lock();
+        sizing.block();
+        if self.demand.load(Ordering::SeqCst) <= 0 {
+            return true;
+        }
+        if let Added::Yes = self.add_worker(sizing) {
+            return true;
+        }
+        let mut sizing = self.sizing.lock();
+        if sizing.runnable() == 0 && hopeless() {
+            sizing.unblock();
+            return false;
+        }
+        true
+    }
+
+    /// The wait is over.
+    pub(crate) fn end_block(&self) {
+        let mut sizing = self.sizing.lock();
+        sizing.unblock();
+        if sizing.has_excess() {
+            self.excess.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Workers alive, blocked and spare ones included.
+    pub(crate) fn threads(&self) -> usize {
+        self.sizing.lock().live()
+    }
+
+    pub(crate) fn max_os_threads(&self) -> usize {
+        self.plan.max_os_threads
+    }
+
+    /// Changes the width. Growing takes effect at once, shrinking as bodies end.
+    pub(crate) fn resize(self: &Arc<Self>, width: RangeInclusive<usize>) {
+        let mut sizing = self.sizing.lock();
+        sizing.resize(width);
+        let missing = sizing.width().saturating_sub(sizing.runnable());
+        let nudges = if sizing.has_excess() { sizing.live() } else { 0 };
+        self.excess.store(nudges > 0, Ordering::Relaxed);
+        drop(sizing);
+        for _ in 0..nudges {
+            let _ = self.queue.0.send(Message::Nudge);
+        }
+        for _ in 0..missing {
+            let _ = self.start_if_needed();
+        }
+    }
+
+    fn work(self: Arc<Self>) {
+        context::become_worker(self.id, self.plan.stack_size);
+        if let Some(hook) = &self.plan.on_thread_start {
+            // The thread is as good as any without it.
+            let _ = catch_unwind(AssertUnwindSafe(hook));
+        }
+        while let Some(job) = self.next() {
+            // Nothing of a job panics but what drops with it: an argument or a result whose `Drop` does.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            self.demand.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.signal_end();
+    }
+
+    /// The next job for this worker, which has announced that it looks; `None`: leave (it is no longer counted).
+    fn next(&self) -> Option<Job> {
+        loop {
+            if self.excess.load(Ordering::Relaxed) && !self.stand_by() {
+                return None;
+            }
+            let message = match self.queue.1.try_recv() {
+                Ok(message) => Ok(message),
+                Err(_) if self.is_over() => Err(RecvTimeoutError::Disconnected),
+                Err(_) => self.queue.1.recv_timeout(self.plan.keep_alive),
+            };
+            match message {
+                Ok(Message::Job(job)) => return Some(job),
+                Ok(Message::Nudge) => {}
+                Err(_) => {
+                    let mut sizing = self.sizing.lock();
+                    let promised = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
+                    if self.is_over() || (!promised && sizing.may_retire()) {
+                        sizing.ended();
+                        return None;
+                    }
+                    self.demand.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+
+    /// If more are runnable than the width, waits to be recalled. `false`: leave.
+    fn stand_by(&self) -> bool {
+        let mut sizing = self.sizing.lock();
+        if !sizing.has_excess() {
+            self.excess.store(false, Ordering::Relaxed);
+            return true;
+        }
+        // Not looking while spare. A job that counted on this worker needs another: after a shrink there are enough.
+        self.demand.fetch_add(1, Ordering::SeqCst);
+        sizing.become_spare();
+        let until = now() + self.plan.keep_alive;
+        loop {
+            if sizing.take_recall() {
+                return true;
+            }
+            if self.is_over() || now() >= until {
+                sizing.spare_leaves();
+                sizing.ended();
+                return false;
+            }
+            sizing = self.recall.wait_until(sizing, until);
+        }
+    }
+}
+
+enum Added {
+    Yes,
+    AtCap,
+    Failed { error: io::Error, live: usize },
+}

@@ -1,0 +1,459 @@
+//! Stage 5, *task*: the handle of one submission.
+//!
+//! 1. [`wait`] — waiting for several.
+//! 2. [`map`] — many calls, lazily, in order.
+//!
+//! A task is finished from the start (a hit), or holds one interest in a run in flight. A waiting thread that runs a body
+//! of some pool is part of that body's task, and three things follow, all in [`Task::block`]: the wait is entered in the
+//! wait graph, which refuses what could never end; a run that is still queued in the thread's own pool is run right here,
+//! on top of its stack, while there is room; and otherwise the pool puts another thread in its place.
+//!
+//! Only a wait for one task without a deadline runs it here. A wait for several must be able to return as soon as *any*
+//! of them is done, and one with a deadline when it is over, but a body on top of its stack would pin it. They are
+//! replaced by another thread instead, and only where the pool has none left does the waiter help after all.
+
+pub(crate) mod map;
+pub(crate) mod wait;
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::Backoff;
+
+use crate::call::KeyRef;
+use crate::call::execute::CallFlight;
+use crate::call::key::Key;
+use crate::error::Error;
+use crate::event::count;
+use crate::flight::Outcome;
+use crate::flight::cell::{Interest, Registration, Withdrawn};
+use crate::ids;
+use crate::run::context::{self, Frame};
+use crate::run::graph;
+use crate::run::wait_graph::AnyNode;
+use crate::sync::{Arc, now};
+
+/// The result of one submission, now or later: waited for by a thread, or `.await`ed by a future.
+///
+/// Clones share the submission. Dropping a task neither stops nor restarts the work: the pool owns it.
+/// [`cancel`](Self::cancel) withdraws this submission's interest.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool};
+///
+/// let pool = Pool::new();
+/// let square = Func::new("square", |n: u64| n * n);
+/// let task = pool.submit(square.call(12));
+/// assert_eq!(*task.wait()?, 144);
+/// assert_eq!(*task.wait()?, 144); // as often as you like
+/// # Ok::<(), memopool::Error>(())
+/// ```
+#[must_use = "a task is the way to its result; the work goes on without it"]
+pub struct Task<R: Send + Sync + 'static> {
+    id: TaskId,
+    state: State<R>,
+    /// Left behind in a cell by `poll`.
+    polling: Option<Polling<R>>,
+}
+
+enum State<R: Send + Sync + 'static> {
+    Ready { outcome: Outcome<R>, source: Option<Source>, key: Option<KeyRef> },
+    InFlight { flight: Arc<CallFlight<R>>, interest: Interest, source: Option<Source> },
+}
+
+/// Names one submission; clones of its task share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(u64);
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// This submission started the run.
+    Computed,
+    /// It joined a run in flight.
+    Joined,
+    /// It was kept in memory.
+    Memory,
+}
+
+impl<R: Send + Sync + 'static> Task<R> {
+    #[inline]
+    pub(crate) fn ready(outcome: Outcome<R>, source: Option<Source>, key: Option<KeyRef>) -> Self {
+        Task { id: TaskId(ids::unique()), state: State::Ready { outcome, source, key }, polling: None }
+    }
+
+    pub(crate) fn in_flight(flight: Arc<CallFlight<R>>, interest: Interest, source: Option<Source>) -> Self {
+        let state = State::InFlight { flight, interest, source };
+        Task { id: TaskId(ids::unique()), state, polling: None }
+    }
+
+    /// Waits for the result.
+    ///
+    /// Inside a task, a wait that could never end (for itself, or for one that waits for it) fails at once.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the run ended in: see [`Error`]'s predicates. Also [`is_cycle`](Error::is_cycle), and
+    /// [`is_full`](Error::is_full) where the pool has no thread left for what is waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::Pool;
+    /// let task = Pool::new().spawn(|| 6 * 7);
+    /// assert_eq!(*task.wait()?, 42);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[inline]
+    pub fn wait(&self) -> Result<Arc<R>, Error> {
+        match &self.state {
+            State::Ready { outcome, .. } => outcome.clone(),
+            State::InFlight { .. } => match self.block(None)? {
+                Some(outcome) => outcome,
+                None => unreachable!("a wait without a deadline ends with an outcome"),
+            },
+        }
+    }
+
+    /// Waits for the result for at most `timeout`. The work goes on when it is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait), and [`is_timeout`](Error::is_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use memopool::Pool;
+    /// let (send, receive) = std::sync::mpsc::channel();
+    /// let pool = Pool::new();
+    /// let task = pool.spawn(move || receive.recv().unwrap());
+    /// assert!(task.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// send.send(1).unwrap();
+    /// assert_eq!(*task.wait()?, 1);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Arc<R>, Error> {
+        // A deadline past the end of the clock is none.
+        match self.block(now().checked_add(timeout))? {
+            Some(outcome) => outcome,
+            None => Err(Error::timeout(None, timeout)),
+        }
+    }
+
+    /// The result, if it is there.
+    pub fn try_get(&self) -> Option<Result<Arc<R>, Error>> {
+        match &self.state {
+            State::Ready { outcome, .. } => Some(outcome.clone()),
+            State::InFlight { flight, interest, .. } => flight.cell.outcome(*interest),
+        }
+    }
+
+    /// Withdraws this submission's interest. Returns `false` if it has its result already; otherwise it is done at once,
+    /// with [`is_cancelled`](Error::is_cancelled), and `true` is returned.
+    ///
+    /// The work stops only when nobody who submitted it is left: a queued run then never starts, a running one sees
+    /// [`cancelled()`](crate::cancelled), and what it still returns is not kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let pool = Pool::builder().threads(1).build()?;
+    /// let (send, receive) = std::sync::mpsc::channel::<()>();
+    /// let first = pool.spawn(move || receive.recv().is_ok());
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let task = pool.submit(square.call(3));
+    /// assert!(task.cancel());
+    /// assert!(task.wait().unwrap_err().is_cancelled());
+    /// send.send(()).unwrap();
+    /// first.wait()?;
+    /// assert_eq!(pool.stats().computed, 0);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn cancel(&self) -> bool {
+        let State::InFlight { flight, interest, .. } = &self.state else { return false };
+        let withdrawn = flight.cell.withdraw(*interest, Err(Error::cancelled()));
+        if withdrawn == Withdrawn::TooLate {
+            return false;
+        }
+        count(&flight.origin.tally.cancelled);
+        true
+    }
+
+    /// Withdraws the interest if the run has not started.
+    pub(crate) fn cancel_if_queued(&self) {
+        if let State::InFlight { flight, .. } = &self.state
+            && flight.cell.is_queued()
+        {
+            self.cancel();
+        }
+    }
+
+    /// Whether the result is there (an error or a cancellation is one).
+    pub fn is_done(&self) -> bool {
+        match &self.state {
+            State::Ready { .. } => true,
+            State::InFlight { flight, interest, .. } => {
+                flight.cell.is_done() || flight.cell.outcome(*interest).is_some()
+            }
+        }
+    }
+
+    /// Whether its body runs right now.
+    pub fn is_running(&self) -> bool {
+        match &self.state {
+            State::Ready { .. } => false,
+            State::InFlight { flight, .. } => !self.is_done() && flight.cell.is_running(),
+        }
+    }
+
+    /// Whether this submission was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.try_get(), Some(Err(error)) if error.is_cancelled())
+    }
+
+    /// Calls `f` once with the result: in the thread that finishes the run, after all waiters have been woken, or right
+    /// here if the result is there. A panic of `f` is caught and reported by the panic hook alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::Pool;
+    /// let (send, receive) = std::sync::mpsc::channel();
+    /// let task = Pool::new().spawn(|| 7);
+    /// task.on_done(move |result| send.send(result.clone()).unwrap());
+    /// assert_eq!(*receive.recv().unwrap()?, 7);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn on_done(&self, f: impl FnOnce(&Result<Arc<R>, Error>) + Send + 'static) {
+        match &self.state {
+            State::Ready { outcome, .. } => {
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(outcome)));
+            }
+            State::InFlight { flight, interest, .. } => flight.cell.on_done(*interest, Box::new(f)),
+        }
+    }
+
+    /// Where the value came from; `None` as long as that is open, and for a submission that started a run which failed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool, Source};
+    /// let pool = Pool::new();
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let first = pool.submit(square.call(3));
+    /// first.wait()?;
+    /// assert_eq!(first.source(), Some(Source::Computed));
+    /// assert_eq!(pool.submit(square.call(3)).source(), Some(Source::Memory));
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn source(&self) -> Option<Source> {
+        match &self.state {
+            State::Ready { source, .. } => *source,
+            State::InFlight { source: Some(source), .. } => Some(*source),
+            State::InFlight { .. } => matches!(self.try_get(), Some(Ok(_))).then_some(Source::Computed),
+        }
+    }
+
+    /// The key of the call; `None` for a spawned closure, and for a call that could not be encoded.
+    pub fn key(&self) -> Option<Key> {
+        match &self.state {
+            State::Ready { key, .. } => key.as_ref().map(KeyRef::key),
+            State::InFlight { flight, .. } => flight.origin.key.as_ref().map(KeyRef::key),
+        }
+    }
+
+    /// The name of this submission.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Waits, as the thread and body we are in may. `Ok(None)`: not by the deadline. `Err`: the wait itself failed.
+    fn block(&self, deadline: Option<Instant>) -> Result<Option<Outcome<R>>, Error> {
+        let State::InFlight { flight, interest, .. } = &self.state else { return Ok(self.try_get()) };
+        context::resume();
+        if let Some(outcome) = flight.cell.outcome(*interest) {
+            return Ok(Some(outcome));
+        }
+        let Some(frame) = context::current() else {
+            snooze(flight);
+            return Ok(flight.cell.wait(*interest, deadline));
+        };
+        let target: AnyNode = Arc::clone(flight) as AnyNode;
+        let blocked = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
+        if deadline.is_none() && self.help(&frame) {
+            return Ok(flight.cell.outcome(*interest));
+        }
+        snooze(flight);
+        let outcome = match flight.cell.outcome(*interest) {
+            Some(outcome) => Some(outcome),
+            None if !context::is_worker_of(frame.runner.id) => flight.cell.wait(*interest, deadline),
+            None => {
+                let hopeless = || deadline.is_none() && graph().needs_thread_of(frame.runner.id, &target);
+                if !frame.runner.begin_block(hopeless) {
+                    return Err(no_thread_left(&frame));
+                }
+                let outcome = flight.cell.wait(*interest, deadline);
+                frame.runner.end_block();
+                outcome
+            }
+        };
+        drop(blocked);
+        Ok(outcome)
+    }
+
+    /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run.
+    fn help(&self, frame: &Frame) -> bool {
+        let State::InFlight { flight, .. } = &self.state else { return false };
+        if flight.home != frame.runner.id || flight.timed || !context::has_room() {
+            return false;
+        }
+        match flight.cell.start() {
+            Some(job) => {
+                job();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// This task as the wait graph sees it; `None` if it was finished from the start.
+    fn node(&self) -> Option<AnyNode> {
+        match &self.state {
+            State::Ready { .. } => None,
+            State::InFlight { flight, .. } => Some(Arc::clone(flight) as AnyNode),
+        }
+    }
+
+    /// The same submission, for a waiter whose wait itself failed: done with that error.
+    fn failed_wait(&self, error: Error) -> Task<R> {
+        let key = match &self.state {
+            State::Ready { key, .. } => *key,
+            State::InFlight { flight, .. } => flight.origin.key,
+        };
+        Task { id: self.id, state: State::Ready { outcome: Err(error), source: None, key }, polling: None }
+    }
+}
+
+/// A short wait costs no more than a few yields; most nested waits are short.
+fn snooze<R>(flight: &CallFlight<R>) {
+    let backoff = Backoff::new();
+    while !backoff.is_completed() && !flight.cell.is_done() {
+        backoff.snooze();
+    }
+}
+
+#[cold]
+fn no_thread_left(frame: &Frame) -> Error {
+    Error::full(format!(
+        "waiting needs one more thread, but all {} are waiting: raise `max_os_threads`, or `stack_size` for deeper nesting",
+        frame.runner.max_os_threads()
+    ))
+}
+
+/// A waker left in a cell, and a branch in the wait graph: both taken back when the future is ready or dropped.
+struct Polling<R: Send + Sync + 'static> {
+    flight: Arc<CallFlight<R>>,
+    registration: Registration,
+    /// The body that polled it.
+    waiter: Option<u64>,
+}
+
+impl<R: Send + Sync + 'static> Drop for Polling<R> {
+    fn drop(&mut self) {
+        self.flight.cell.unregister(&mut self.registration);
+        if let Some(waiter) = self.waiter {
+            graph().forget_one(waiter, self.flight.id);
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Future for Task<R> {
+    type Output = Result<Arc<R>, Error>;
+
+    /// Needs no runtime. Inside a task's body, a pending future counts its thread as blocked, so that the pool puts
+    /// another in its place; and one whose result could never come fails on its second poll (a combinator polls all its
+    /// branches once before it sleeps).
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = &mut *self;
+        let State::InFlight { flight, interest, .. } = &task.state else {
+            let State::Ready { outcome, .. } = &task.state else { unreachable!("two states") };
+            return Poll::Ready(outcome.clone());
+        };
+        context::resume();
+        let polling = task.polling.get_or_insert_with(|| Polling {
+            flight: Arc::clone(flight),
+            registration: Registration::default(),
+            waiter: None,
+        });
+        if let Some(outcome) = flight.cell.poll(*interest, &mut polling.registration, cx.waker()) {
+            task.polling = None;
+            return Poll::Ready(outcome);
+        }
+        let Some(frame) = context::current() else { return Poll::Pending };
+        let target: AnyNode = Arc::clone(flight) as AnyNode;
+        let again = polling.waiter.replace(frame.node.id()).is_some();
+        if let Some(path) = context::polls(&frame, &target, again) {
+            task.polling = None;
+            return Poll::Ready(Err(Error::cycle(path)));
+        }
+        if !again {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if context::suspend(&frame, &target) {
+            return Poll::Pending;
+        }
+        // No thread is left: help after all, or say so.
+        let (flight, interest) = (Arc::clone(flight), *interest);
+        let helped = task.help(&frame);
+        match flight.cell.outcome(interest) {
+            Some(outcome) => {
+                task.polling = None;
+                Poll::Ready(outcome)
+            }
+            None if helped => Poll::Pending,
+            None => Poll::Ready(Err(no_thread_left(&frame))),
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Clone for Task<R> {
+    fn clone(&self) -> Self {
+        let state = match &self.state {
+            State::Ready { outcome, source, key } => {
+                State::Ready { outcome: outcome.clone(), source: *source, key: *key }
+            }
+            State::InFlight { flight, interest, source } => {
+                State::InFlight { flight: Arc::clone(flight), interest: *interest, source: *source }
+            }
+        };
+        Task { id: self.id, state, polling: None }
+    }
+}
+
+impl<R: Send + Sync + 'static> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.try_get() {
+            Some(Ok(_)) => "done",
+            Some(Err(error)) if error.is_cancelled() => "cancelled",
+            Some(Err(_)) => "failed",
+            None if self.is_running() => "running",
+            None => "queued",
+        };
+        write!(f, "Task({}, {state})", self.id.0)
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + Unpin>() {}
+    shared::<Task<String>>();
+};

@@ -1,0 +1,309 @@
+//! Waiting for several tasks.
+//!
+//! One queue per wait: each task that is not done leaves a waker which pushes the task's index and wakes the waiter. A
+//! push is a hint: whoever takes it looks at the task itself. Wakers are taken back when the wait ends, so nothing stays
+//! registered.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::{State, Task, no_thread_left};
+use crate::error::Error;
+use crate::flight::cell::Registration;
+use crate::run::context;
+use crate::run::graph;
+use crate::sync::{Arc, Mutex, Parker, now};
+
+/// What [`wait`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// All are done.
+    All,
+    /// One is done.
+    First,
+    /// One has failed (an error, a panic, a cancellation), or all are done.
+    FirstError,
+}
+
+/// What [`wait`] found, in the order in which the tasks were given.
+#[derive(Debug)]
+pub struct Waited<R: Send + Sync + 'static> {
+    /// Those that are done.
+    pub done: Vec<Task<R>>,
+    /// Those that are not.
+    pub pending: Vec<Task<R>>,
+}
+
+/// Waits for several tasks, for at most `timeout` (`None`: without end). A task given twice counts once.
+///
+/// Inside a task, one whose wait could never end counts as done, and its handle in `done` says why
+/// ([`is_cycle`](Error::is_cycle)).
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool, Until, wait};
+///
+/// let square = Func::new("square", |n: u64| n * n);
+/// let tasks = Pool::new().submit_all((1..=4).map(|n| square.call(n)));
+/// let waited = wait(&tasks, Until::All, None);
+/// assert_eq!((waited.done.len(), waited.pending.len()), (4, 0));
+/// ```
+pub fn wait<R: Send + Sync + 'static>(
+    tasks: &[Task<R>],
+    until: Until,
+    timeout: Option<Duration>,
+) -> Waited<R> {
+    let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+    let mut seen = BTreeSet::new();
+    let mut tasks: Vec<Task<R>> = tasks.iter().filter(|task| seen.insert(task.id())).cloned().collect();
+    match until {
+        Until::All => {
+            for task in &mut tasks {
+                if let Err(error) = task.block(deadline) {
+                    *task = task.failed_wait(error);
+                }
+            }
+        }
+        Until::First | Until::FirstError => {
+            let mut waiting = Waiting::new(tasks.clone(), deadline);
+            while let Next::Done(at, task) = waiting.next() {
+                let stop = until == Until::First || matches!(task.try_get(), Some(Err(_)));
+                tasks[at] = task;
+                if stop {
+                    break;
+                }
+            }
+        }
+    }
+    let (done, pending) = tasks.into_iter().partition(Task::is_done);
+    Waited { done, pending }
+}
+
+/// Yields tasks as they are done, those that are already done first. A task given twice is yielded once.
+///
+/// # Examples
+///
+/// ```
+/// use memopool::{Func, Pool, as_completed};
+///
+/// let square = Func::new("square", |n: u64| n * n);
+/// let tasks = Pool::new().submit_all((1..=4).map(|n| square.call(n)));
+/// let mut sum = 0;
+/// for task in as_completed(tasks) {
+///     sum += *task?.wait()?;
+/// }
+/// assert_eq!(sum, 30);
+/// # Ok::<(), memopool::Error>(())
+/// ```
+pub fn as_completed<R: Send + Sync + 'static>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<R> {
+    let mut seen = BTreeSet::new();
+    let tasks: Vec<_> = tasks.into_iter().filter(|task| seen.insert(task.id())).collect();
+    AsCompleted { of: tasks.len(), waiting: Some(Waiting::new(tasks, None)), since: now(), timeout: None }
+}
+
+/// See [`as_completed`].
+pub struct AsCompleted<R: Send + Sync + 'static> {
+    /// `None` after the deadline.
+    waiting: Option<Waiting<R>>,
+    of: usize,
+    since: Instant,
+    timeout: Option<Duration>,
+}
+
+impl<R: Send + Sync + 'static> AsCompleted<R> {
+    /// Ends the iteration `timeout` after the call of [`as_completed`], with one `Err` that
+    /// [`is_timeout`](Error::is_timeout) if tasks are unfinished then. Default: without end.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.deadline = self.since.checked_add(timeout);
+        }
+        self
+    }
+}
+
+impl<R: Send + Sync + 'static> Iterator for AsCompleted<R> {
+    type Item = Result<Task<R>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let waiting = self.waiting.as_mut()?;
+        match waiting.next() {
+            Next::Done(_, task) => Some(Ok(task)),
+            Next::Empty => None,
+            Next::Late => {
+                let unfinished = waiting.left;
+                self.waiting = None;
+                Some(Err(Error::deadline(unfinished, self.of, self.timeout.unwrap_or_default())))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.waiting.as_ref().map_or(0, |waiting| waiting.left);
+        (0, Some(left + usize::from(self.timeout.is_some())))
+    }
+}
+
+/// A wait for any of several tasks.
+struct Waiting<R: Send + Sync + 'static> {
+    tasks: Vec<Option<(Task<R>, Registration)>>,
+    left: usize,
+    ready: Arc<Ready>,
+    deadline: Option<Instant>,
+}
+
+enum Next<R: Send + Sync + 'static> {
+    Done(usize, Task<R>),
+    Empty,
+    Late,
+}
+
+/// Indices of tasks that may be done, and who waits for them.
+#[derive(Default)]
+struct Ready {
+    queue: Mutex<VecDeque<usize>>,
+    parker: Arc<Parker>,
+}
+
+struct Signal {
+    ready: Arc<Ready>,
+    index: usize,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.ready.queue.lock().push_back(self.index);
+        self.ready.parker.wake_by_ref();
+    }
+}
+
+impl<R: Send + Sync + 'static> Waiting<R> {
+    fn new(tasks: Vec<Task<R>>, deadline: Option<Instant>) -> Self {
+        let ready = Arc::new(Ready::default());
+        let left = tasks.len();
+        let tasks = tasks
+            .into_iter()
+            .enumerate()
+            .map(|(index, task)| {
+                let mut registration = Registration::default();
+                let waker = Waker::from(Arc::new(Signal { ready: Arc::clone(&ready), index }));
+                if task.register(&mut registration, &waker) {
+                    ready.queue.lock().push_back(index);
+                }
+                Some((task, registration))
+            })
+            .collect();
+        Waiting { tasks, left, ready, deadline }
+    }
+
+    fn next(&mut self) -> Next<R> {
+        context::resume();
+        loop {
+            if let Some((at, task)) = self.take_ready() {
+                return Next::Done(at, task);
+            }
+            if self.left == 0 {
+                return Next::Empty;
+            }
+            match self.park() {
+                Ok(true) => {}
+                Ok(false) => return Next::Late,
+                // Each of them would never end: say so of one after the other.
+                Err(error) => return self.give_up_first(error),
+            }
+        }
+    }
+
+    fn take_ready(&mut self) -> Option<(usize, Task<R>)> {
+        loop {
+            let at = self.ready.queue.lock().pop_front()?;
+            let done = self.tasks[at].as_ref().is_some_and(|(task, _)| task.is_done());
+            if done && let Some((task, _)) = self.tasks[at].take() {
+                self.left -= 1;
+                return Some((at, task));
+            }
+        }
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &Task<R>> {
+        self.tasks.iter().flatten().map(|(task, _)| task)
+    }
+
+    /// Sleeps until a task may be done. `Ok(false)`: not by the deadline.
+    fn park(&self) -> Result<bool, Error> {
+        let parker = &self.ready.parker;
+        let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
+        let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
+        let blocked = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
+        if !context::is_worker_of(frame.runner.id) {
+            // Nobody replaces a thread that an executor owns: it helps.
+            if self.deadline.is_none() && self.pending().any(|task| task.help(&frame)) {
+                return Ok(true);
+            }
+            return Ok(parker.park(self.deadline));
+        }
+        let home = frame.runner.id;
+        let hopeless =
+            || self.deadline.is_none() && nodes.iter().all(|node| graph().needs_thread_of(home, node));
+        if frame.runner.begin_block(hopeless) {
+            let woken = parker.park(self.deadline);
+            frame.runner.end_block();
+            return Ok(woken);
+        }
+        drop(blocked);
+        // No thread is left to put in our place: run one of them here after all.
+        match self.pending().find(|task| task.help(&frame)) {
+            Some(_) => Ok(true),
+            None => Err(no_thread_left(&frame)),
+        }
+    }
+
+    fn give_up_first(&mut self, error: Error) -> Next<R> {
+        match self.tasks.iter().position(Option::is_some) {
+            None => Next::Empty,
+            Some(at) => {
+                let (task, mut registration) = self.tasks[at].take().expect("found just now");
+                task.unregister(&mut registration);
+                self.left -= 1;
+                Next::Done(at, task.failed_wait(error))
+            }
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Drop for Waiting<R> {
+    fn drop(&mut self) {
+        for (task, registration) in self.tasks.iter_mut().flatten() {
+            task.unregister(registration);
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> Task<R> {
+    /// Leaves a waker. `true`: there is no need, it is done.
+    fn register(&self, registration: &mut Registration, waker: &Waker) -> bool {
+        match &self.state {
+            State::Ready { .. } => true,
+            State::InFlight { flight, interest, .. } => {
+                flight.cell.poll(*interest, registration, waker).is_some()
+            }
+        }
+    }
+
+    fn unregister(&self, registration: &mut Registration) {
+        if let State::InFlight { flight, .. } = &self.state {
+            flight.cell.unregister(registration);
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static> fmt::Debug for AsCompleted<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.waiting.as_ref().map_or(0, |waiting| waiting.left);
+        write!(f, "AsCompleted({left} of {} left)", self.of)
+    }
+}
