@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::ids;
+use crate::ids::Striped;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
@@ -261,7 +260,8 @@ fn seconds(time: Duration) -> String {
 /// not write one cache line.
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
-    hits: [CachePadded<Hits>; ids::STRIPES],
+    /// How many, and the nanoseconds that they saved.
+    hits: Striped,
     pub(crate) led: AtomicU64,
     pub(crate) joined: AtomicU64,
     pub(crate) computed: AtomicU64,
@@ -276,17 +276,11 @@ pub(crate) struct Tally {
     pub(crate) joined_nanos: AtomicU64,
 }
 
-#[derive(Default)]
-struct Hits {
-    count: AtomicU64,
-    saved_nanos: AtomicU64,
-}
-
 impl Tally {
     pub(crate) fn new(name: &'static str) -> Tally {
         Tally {
             name,
-            hits: Default::default(),
+            hits: Striped::default(),
             led: AtomicU64::new(0),
             joined: AtomicU64::new(0),
             computed: AtomicU64::new(0),
@@ -305,15 +299,12 @@ impl Tally {
     /// A hit that spared `nanos` of computing.
     #[inline]
     pub(crate) fn hit(&self, nanos: u64) {
-        let hits = &self.hits[ids::stripe()];
-        hits.count.fetch_add(1, Ordering::Relaxed);
-        hits.saved_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.hits.add(nanos);
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let memory_hits = self.hits.iter().map(|hits| get(&hits.count)).sum();
-        let saved: u64 = self.hits.iter().map(|hits| get(&hits.saved_nanos)).sum();
+        let (memory_hits, saved) = self.hits.sums();
         let joined = get(&self.joined);
         Stats {
             submitted: memory_hits + joined + get(&self.led),

@@ -1,21 +1,38 @@
-//! What each thread keeps for itself on the hot path: its stripe, and a block of numbers.
+//! What each thread keeps for itself on the hot path: its stripe of every striped counter, and a block of numbers.
 
 use std::cell::Cell;
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How many stripes a striped counter has: enough that few threads share one, small enough to sum up.
-pub(crate) const STRIPES: usize = 16;
+/// How many threads at once have a stripe of their own.
+const OWNED: usize = 16;
+
+/// How many stripes a striped counter has: the last one is shared by the threads that came too late for their own.
+pub(crate) const STRIPES: usize = OWNED + 1;
 
 /// Numbers are taken from the shared counter in blocks, so that a hit touches no line that another thread writes.
 const BLOCK: u64 = 4096;
 
 static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
-static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
+
+/// A bit for each stripe that a thread owns. Taken with `Acquire` and given back with `Release`: the next owner sees
+/// what the last one counted.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     static NEXT: Cell<u64> = const { Cell::new(0) };
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+    static STRIPE: Stripe = const { Stripe(Cell::new(usize::MAX)) };
+}
+
+/// The stripe that this thread owns until it ends.
+struct Stripe(Cell<usize>);
+
+impl Drop for Stripe {
+    fn drop(&mut self) {
+        if self.0.get() < OWNED {
+            TAKEN.fetch_and(!(1 << self.0.get()), Ordering::Release);
+        }
+    }
 }
 
 /// A number that no other call in this process gets. Never 0.
@@ -31,16 +48,48 @@ pub(crate) fn unique() -> u64 {
     })
 }
 
-/// This thread's stripe.
-#[inline]
-pub(crate) fn stripe() -> usize {
-    STRIPE.with(|stripe| {
-        let at = stripe.get();
-        if at != usize::MAX {
-            return at;
+/// A pair of counters that many threads add to, and few read.
+///
+/// An owned stripe is written by one thread only, so plain loads and stores do: an atomic addition costs more than all
+/// else that a hit has to count.
+#[derive(Default)]
+pub(crate) struct Striped {
+    stripes: [crossbeam_utils::CachePadded<[AtomicU64; 2]>; STRIPES],
+}
+
+impl Striped {
+    /// Adds 1 to the first and `amount` to the second.
+    #[inline]
+    pub(crate) fn add(&self, amount: u64) {
+        // While a thread ends, its stripe may be gone already.
+        let at = STRIPE
+            .try_with(|stripe| if stripe.0.get() == usize::MAX { take(stripe) } else { stripe.0.get() });
+        let at = at.unwrap_or(OWNED);
+        let [count, sum] = &*self.stripes[at];
+        if at < OWNED {
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            sum.store(sum.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        } else {
+            count.fetch_add(1, Ordering::Relaxed);
+            sum.fetch_add(amount, Ordering::Relaxed);
         }
-        let at = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
-        stripe.set(at);
-        at
-    })
+    }
+
+    /// Both sums.
+    pub(crate) fn sums(&self) -> (u64, u64) {
+        self.stripes.iter().fold((0, 0), |(count, sum), stripe| {
+            (count + stripe[0].load(Ordering::Relaxed), sum.wrapping_add(stripe[1].load(Ordering::Relaxed)))
+        })
+    }
+}
+
+#[cold]
+fn take(stripe: &Stripe) -> usize {
+    let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
+        let free = taken.trailing_ones() as usize;
+        (free < OWNED).then(|| taken | 1 << free)
+    });
+    let at = taken.map_or(OWNED, |before| before.trailing_ones() as usize);
+    stripe.0.set(at);
+    at
 }

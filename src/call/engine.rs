@@ -138,6 +138,10 @@ impl Engine {
 
     /// Forgets everything, or everything of one owner.
     pub(crate) fn forget_all(&self, owner: Option<u64>) {
+        if owner.is_none() {
+            // First, so that the accountant does not look for what is about to be taken out.
+            self.memory.clear();
+        }
         for (hash, slot) in self.slots.drain(owner) {
             self.displaced(hash, Some(slot), Some(Fate::Forgotten));
         }

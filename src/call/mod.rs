@@ -330,7 +330,10 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 
     /// Encodes the arguments where they lie. Their `Serialize` is user code: it may fail, or panic.
-    #[inline]
+    ///
+    /// Never inlined: the encoder's buffers would stay in the frame of a body that goes on to wait, and nesting would
+    /// reach half as deep.
+    #[inline(never)]
     fn probe(&self) -> Result<SlotKey, Error> {
         let core = &*self.core;
         if let Some(error) = &core.invalid {

@@ -30,13 +30,13 @@
 //!
 //! **Hits** are told in passing: a slot remembers the epoch of its last report, an epoch lasts [`EPOCH_STEP`]
 //! insertions, and the first hit in each goes into a bounded queue (full: dropped), which insertions pass on to moka.
-//! Steps of 1, 16, 64 and 256 gave the same hit ratios within 0.2 points.
+//! Steps of 1, 16, 64 and 256 gave the same hit ratios within 0.4 points.
 //!
 //! **The bound** is kept by our own count. moka may hold the bound less the window's share and a slack, so that an
 //! insertion seldom has to run its maintenance. When that is not enough (the newest value is heavier than the
 //! window's share), a *ballast* entry of the missing weight is put into moka, which then lets go what it used least
 //! recently. The ballast stays for a while and shrinks: the room must not fall to whatever comes next without a
-//! contest (a cache of 100 entries of 20 B to 8 KiB, one newest value up to 6 % of it: 22.6 % hits without, 30.9 % with).
+//! contest (20 B to 8 KiB in a cache of 100 mean weights: 22.6 % hits without a lasting ballast, 30.9 % with it).
 //!
 //! **The frequency sketch.** With a weigher, moka sizes its sketch once, when half full, as entries x used share:
 //! a quarter of what a full cache holds, and it forgets four times too fast. So before its first real entry, moka gets
@@ -45,7 +45,26 @@
 //! hit ratio, and the test `sketch_is_large_enough` says so. When the entries outgrow the sketch (later values are much
 //! lighter), the main region is built anew from its accounts.
 //!
-//! FIGURES
+//! **Figures** (two shared cores, an x86-64 guest). Hits in percent, Zipf 0.9 over 100 000 keys, a million requests; in the
+//! scan trace, 5 000 sequential keys follow each 10 000 requests; the last one deals the ranks anew each 200 000 requests.
+//! Capacity in parts of the keys; "mixed" is 20 B to 8 KiB by key. moka without a weigher has no byte bound (--).
+//!
+//! | trace, weights     | 0.1 %: moka, weigher, ours | 1 %: moka, weigher, ours | 10 %: moka, weigher, ours |
+//! |--------------------|----------------------------|--------------------------|---------------------------|
+//! | Zipf, equal        | 24.9, 24.9, 26.0           | 43.2, 39.3, 44.7         | 67.1, 63.6, 67.2          |
+//! | Zipf, mixed        |   --, 34.6, 34.2           |   --, 45.5, 52.3         |   --, 67.6, 72.1          |
+//! | with scans, equal  | 15.8, 15.8, 16.4           | 27.2, 24.0, 28.8         | 43.4, 39.8, 43.6          |
+//! | with scans, mixed  |   --, 22.6, 21.7           |   --, 29.8, 34.6         |   --, 44.5, 45.2          |
+//! | new ranks, equal   | 24.9, 24.9, 26.0           | 42.3, 39.1, 43.4         | 59.8, 61.1, 58.4          |
+//! | new ranks, mixed   |   --, 34.2, 33.5           |   --, 48.7, 47.1         |   --, 65.3, 64.0          |
+//!
+//! The sketch remembers half as long again as moka's own without a weigher: better for what is asked again and again, worse
+//! when everything changes at once (last two rows).
+//!
+//! A hit costs 0.7 ns, the first of its epoch 10 ns. An insertion of a new key, 10 000 entries: 0.18 us until half
+//! full, 1.9 us from there (four entries move per insertion for a while), 2.0 us when full; `moka.insert` alone 0.3
+//! while filling and 0.8 us when full, with weigher and listener 0.6 and 1.4 us. Memory: 24 to 48 bytes per entry until
+//! half full, then 290 (moka alone 250).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -223,7 +242,7 @@ impl Memory {
             self.purge(alive);
         }
         self.drain(step.main.as_deref(), evict);
-        if self.bytes() > self.bound {
+        if self.over() > 0 {
             self.enforce(evict);
         }
     }
@@ -261,10 +280,7 @@ impl Memory {
             // Values of no weight count, too, or they would never come to an end.
             None => step.build = self.bytes() + self.entries() >= self.bound / 2,
             Some(main) => {
-                step.build = std::env::var("NOREB").is_err()
-                    && epoch_ends
-                    && main.expected < SKETCH_MAX
-                    && self.entries() / 2 > main.expected;
+                step.build = epoch_ends && main.expected < SKETCH_MAX && self.entries() / 2 > main.expected;
                 step.out.iter_mut().for_each(|out| *out = window.pop_if_over(self.bound));
             }
         }
@@ -296,6 +312,7 @@ impl Memory {
     fn build(&self) {
         let used = (self.bytes() + self.entries()).max(1);
         let expected = u128::from(self.entries()) * u128::from(self.bound) / u128::from(used);
+        // Half as many again: measured, see the figures.
         let expected = u64::try_from(expected * 3 / 2).unwrap_or(u64::MAX).min(SKETCH_MAX);
         let main = Arc::new(Main::new(self.bound, expected, self.leaving.0.clone()));
         let old = self.window.lock().main.replace(main);
@@ -331,31 +348,35 @@ impl Memory {
     /// Evicts until the bound holds, or until only the newest entry is left.
     #[cold]
     fn enforce(&self, evict: &mut dyn FnMut(Account) -> bool) {
-        let over = || self.bytes().saturating_sub(self.bound);
-        while over() > 0 {
-            let main = self.window.lock().main.clone();
+        let main = self.window.lock().main.clone();
+        // What moka lets go may be dead, or weigh less than its unit: each round asks for twice as much.
+        for round in 0..u64::BITS {
             if let Some(main) = &main {
                 main.moka.run_pending_tasks();
-                self.drain(Some(main), evict);
-                if over() == 0 {
-                    return;
-                }
             }
-            // A long window means that moka is being built, or filled: it has nothing to spare.
-            let mut oldest = self.window.lock().pop_if_over(self.bound);
-            if let (None, Some(main)) = (oldest, &main) {
-                main.squeeze(over);
-                self.drain(Some(main), evict);
-                if over() == 0 {
-                    return;
-                }
-                oldest = self.window.lock().pop();
-            }
-            match oldest {
-                Some(account) => self.take_out(account, evict),
-                None => return,
+            self.drain(main.as_deref(), evict);
+            // A long window means that moka is being built, or filled: it has little to spare.
+            self.shorten(|window| window.pop_if_over(self.bound), evict);
+            let over = || self.over().saturating_mul(1 << round).min(self.bound);
+            if over() == 0 || !main.as_ref().is_some_and(|main| main.squeeze(over)) {
+                break;
             }
         }
+        self.drain(main.as_deref(), evict);
+        self.shorten(Window::pop, evict);
+    }
+
+    /// Evicts the window's oldest entries until the bound holds.
+    fn shorten(&self, pop: impl Fn(&mut Window) -> Option<Account>, evict: &mut dyn FnMut(Account) -> bool) {
+        while self.over() > 0 {
+            let oldest = pop(&mut self.window.lock());
+            let Some(account) = oldest else { return };
+            self.take_out(account, evict);
+        }
+    }
+
+    fn over(&self) -> u64 {
+        self.bytes().saturating_sub(self.bound)
     }
 
     fn take_out(&self, account: Account, evict: &mut dyn FnMut(Account) -> bool) {
@@ -480,9 +501,6 @@ impl Main {
     /// Has moka size its sketch for `expected` entries: it takes entries x weight / capacity, once the weight is half
     /// the capacity. A million entries take 2 000 primers, some 4 ms.
     fn prime(&self) {
-        if std::env::var("NOPRIME").is_ok() {
-            return;
-        }
         let heavy = u64::from(HEAVY_PRIMERS);
         let primers = self.expected.div_ceil(heavy * (u64::from(u32::MAX) / self.capacity)).max(heavy);
         let units = u128::from(self.expected) * u128::from(self.capacity) / u128::from(primers * heavy);
@@ -522,12 +540,15 @@ impl Main {
         self.moka.iter().filter_map(|(hash, held)| held.account(*hash)).collect()
     }
 
-    /// Makes moka let go of `over` bytes more than it must, least recently used first.
-    fn squeeze(&self, over: impl Fn() -> u64) {
+    /// Makes moka let go of `over` bytes, least recently used first. `false`: it has nothing left.
+    fn squeeze(&self, over: impl Fn() -> u64) -> bool {
         let mut ballast = self.ballast.lock();
         let over = over().div_ceil(self.unit);
         if over == 0 {
-            return;
+            return true;
+        }
+        if self.moka.entry_count() <= u64::from(self.moka.contains_key(&BALLAST)) {
+            return false;
         }
         if !self.moka.contains_key(&BALLAST) {
             // Without weight it is let in at once; a change of weight is not asked about.
@@ -545,6 +566,7 @@ impl Main {
             self.moka.insert(BALLAST, Held::phantom(most));
         }
         self.loaded.store(*ballast > 0, Ordering::Relaxed);
+        true
     }
 
     /// Keeps the ballast among the recently used, and takes a little off it at the end of an epoch.
@@ -677,7 +699,7 @@ mod tests {
             let uniform = random(i + requests) as f64 / u64::MAX as f64;
             let key = (10_000f64.powf(uniform) as usize).min(9_999);
             let hash = random(key as u64);
-            if lock(&table.slots).contains_key(&hash) {
+            if table.slots.lock().contains_key(&hash) {
                 hits += 1;
                 memory.touch(&keys[key], hash);
             } else {
@@ -693,7 +715,9 @@ mod tests {
         for (bound, heaviest) in [(1, 2), (100, 101), (10_000, 101), (10_000, 6_000), (1 << 20, 20_000)] {
             let (memory, table) = (Memory::new(bound), Table::default());
             for i in 0..5_000 {
-                let account = table.store(&memory, random(i % 3_000), random(i) % heaviest);
+                // Many light ones, few heavy ones.
+                let weight = (random(i) % heaviest) >> (random(i + 1) % 12);
+                let account = table.store(&memory, random(i % 3_000), weight);
                 assert!(memory.bytes() <= bound, "{} > {bound} after {i}", memory.bytes());
                 assert_eq!(memory.bytes(), table.bytes());
                 assert!(table.holds(account), "{account:?} was turned away");
@@ -717,6 +741,8 @@ mod tests {
         // When this fails, memory leaks in programs with several threads.
         for (bound, heaviest) in [(1_000, 30), (1_000, 900), (20_000, 200)] {
             let (memory, table) = (Memory::new(bound), Table::default());
+            // Heavy at first, so that the main region is built anew under way.
+            (0..5).for_each(|i| _ = table.store(&memory, i, bound / 6));
             std::thread::scope(|scope| {
                 for thread in 0..4 {
                     let (memory, table) = (&memory, &table);
@@ -737,7 +763,7 @@ mod tests {
             table.store(&memory, random(i), 8);
             table.forget(&memory, random(i));
         }
-        assert!(lock(&memory.window).queue.len() <= 2 * WINDOW_ENTRIES);
+        assert!(memory.window.lock().queue.len() <= 2 * WINDOW_ENTRIES);
         table.assert_none_lost(&memory);
     }
 
@@ -746,7 +772,7 @@ mod tests {
         // When this fails, fewer calls are hits: moka has forgotten too soon which entries were used.
         let (memory, table) = (Memory::new(100_000), Table::default());
         let ratio = hit_ratio(&memory, &table, 100_000, 100);
-        assert!(ratio > 99.0, "{ratio}");
+        assert!(ratio > 70.5, "{ratio}"); // 71.9; without primers 68.1
     }
 
     #[test]
@@ -755,7 +781,7 @@ mod tests {
         let (memory, table) = (Memory::new(100_000), Table::default());
         (0..100).for_each(|i| _ = table.store(&memory, random(1 << 40 | i), 5_000));
         let ratio = hit_ratio(&memory, &table, 100_000, 100);
-        assert!(ratio > 99.0, "{ratio}");
+        assert!(ratio > 69.0, "{ratio}"); // 70.0; with the first sketch 68.2
         table.assert_none_lost(&memory);
     }
 
@@ -765,7 +791,7 @@ mod tests {
         let (memory, table) = (Memory::new(10_000), Table::default());
         (0..1_000).for_each(|i| _ = table.store(&memory, random(i), 50));
         memory.clear();
-        let hashes: Vec<u64> = lock(&table.slots).keys().copied().collect();
+        let hashes: Vec<u64> = table.slots.lock().keys().copied().collect();
         hashes.into_iter().for_each(|hash| table.forget(&memory, hash));
         assert_eq!((memory.bytes(), memory.entries()), (0, 0));
         (0..1_000).for_each(|i| _ = table.store(&memory, random(i), 50));

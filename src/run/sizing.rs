@@ -7,8 +7,8 @@
 //!
 //! # The reserve
 //!
-//! Threads that replace blocked ones so that the pool keeps its *width* may use all but an eighth of the threads between
-//! the width and `max_os_threads`. The rest is kept for replacements without which *nothing* would run. Otherwise a long
+//! Threads that replace blocked ones so that the pool keeps its *width* may use half of the threads between the
+//! width and `max_os_threads`. The rest is kept for replacements without which *nothing* would run. Otherwise a long
 //! chain of tasks, each waiting for the one before, could tie up all threads at its shallow end and leave none for a body
 //! whose stack has no room left to help.
 
@@ -77,7 +77,7 @@ impl Sizing {
             self.recalled += 1;
             return Source::Recall;
         }
-        let reserve = if self.runnable() == 0 { 0 } else { (self.cap - self.max.min(self.cap)) / 8 };
+        let reserve = if self.runnable() == 0 { 0 } else { (self.cap - self.max.min(self.cap)) / 2 };
         if self.live + reserve >= self.cap {
             return Source::AtCap;
         }

@@ -133,10 +133,10 @@ impl Runner {
             if self.excess.load(Ordering::Relaxed) && !self.stand_by() {
                 return None;
             }
-            let message = match self.queue.1.try_recv() {
-                Ok(message) => Ok(message),
-                Err(_) if self.is_over() => Err(RecvTimeoutError::Disconnected),
-                Err(_) => self.queue.1.recv_timeout(self.plan.keep_alive),
+            // Before it looks: the next message may be the nudge that another worker sleeps for.
+            let message = match self.is_over() {
+                true => Err(RecvTimeoutError::Disconnected),
+                false => self.queue.1.recv_timeout(self.plan.keep_alive),
             };
             match message {
                 Ok(Message::Job(job)) => return Some(job),

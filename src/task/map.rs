@@ -10,11 +10,11 @@ use std::iter::Fuse;
 use std::time::{Duration, Instant};
 
 use super::Task;
+use super::wait::{Next, Waiting};
 use crate::call::Call;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::sync::{Arc, now};
-use crate::task::wait::{Until, wait};
 
 /// How many calls [`Pool::map`] submits ahead unless [`Map::window`] says otherwise: enough to keep the threads busy
 /// while results are looked at, few enough to hold in memory.
@@ -39,12 +39,65 @@ pub const DEFAULT_WINDOW: usize = 1024;
 pub struct Map<I, R: Send + Sync + 'static> {
     pool: Pool,
     calls: Fuse<I>,
-    ahead: VecDeque<Task<R>>,
+    ahead: Ahead<R>,
     window: usize,
-    unordered: bool,
     since: Instant,
     timeout: Option<Duration>,
     over: bool,
+}
+
+/// What is submitted and was not taken out.
+enum Ahead<R: Send + Sync + 'static> {
+    Ordered(VecDeque<Task<R>>),
+    Unordered(Waiting<R>),
+}
+
+impl<R: Send + Sync + 'static> Ahead<R> {
+    fn len(&self) -> usize {
+        match self {
+            Ahead::Ordered(tasks) => tasks.len(),
+            Ahead::Unordered(waiting) => waiting.left,
+        }
+    }
+
+    fn push(&mut self, task: Task<R>) {
+        match self {
+            Ahead::Ordered(tasks) => tasks.push_back(task),
+            Ahead::Unordered(waiting) => waiting.push(task),
+        }
+    }
+
+    /// The next result; `None`: not by the deadline.
+    fn next(&mut self, deadline: Option<Instant>) -> Option<Result<Arc<R>, Error>> {
+        match self {
+            Ahead::Ordered(tasks) => {
+                let result = match tasks.front()?.block(deadline) {
+                    Ok(outcome) => outcome?,
+                    Err(error) => Err(error),
+                };
+                tasks.pop_front();
+                Some(result)
+            }
+            Ahead::Unordered(waiting) => {
+                waiting.deadline = deadline;
+                match waiting.next() {
+                    Next::Done(_, task) => Some(task.wait()),
+                    Next::Empty | Next::Late => None,
+                }
+            }
+        }
+    }
+
+    /// Cancels what has not started. Returns how many are unfinished.
+    fn abandon(&self) -> usize {
+        let abandon = |tasks: &mut dyn Iterator<Item = &Task<R>>| {
+            tasks.filter(|task| !task.is_done()).map(Task::cancel_if_queued).count()
+        };
+        match self {
+            Ahead::Ordered(tasks) => abandon(&mut tasks.iter()),
+            Ahead::Unordered(waiting) => abandon(&mut waiting.pending()),
+        }
+    }
 }
 
 impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
@@ -52,9 +105,8 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
         Map {
             pool,
             calls: calls.fuse(),
-            ahead: VecDeque::new(),
+            ahead: Ahead::Ordered(VecDeque::new()),
             window: DEFAULT_WINDOW,
-            unordered: false,
             since: now(),
             timeout: None,
             over: false,
@@ -70,7 +122,7 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
 
     /// Yields results as they come instead of in the order of the calls.
     pub fn unordered(mut self) -> Self {
-        self.unordered = true;
+        self.ahead = Ahead::Unordered(Waiting::new(Vec::new(), None));
         self
     }
 
@@ -79,28 +131,6 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
-    }
-
-    fn late(&mut self) -> Error {
-        self.over = true;
-        let ahead = std::mem::take(&mut self.ahead);
-        let unfinished = ahead.iter().filter(|task| !task.is_done()).count();
-        ahead.iter().for_each(Task::cancel_if_queued);
-        Error::deadline(unfinished, ahead.len(), self.timeout.unwrap_or_default())
-    }
-
-    /// Where in the queue the next result is; `None`: not by the deadline.
-    fn next_done(&self, deadline: Option<Instant>) -> Option<usize> {
-        let left = deadline.map(|at| at.saturating_duration_since(now()));
-        if !self.unordered {
-            return Some(0);
-        }
-        if let Some(at) = self.ahead.iter().position(Task::is_done) {
-            return Some(at);
-        }
-        let waited = wait(self.ahead.as_slices().0, Until::First, left);
-        let id = waited.done.first()?.id();
-        self.ahead.iter().position(|task| task.id() == id)
     }
 }
 
@@ -117,32 +147,28 @@ where
         }
         while self.ahead.len() < self.window {
             match self.calls.next() {
-                Some(call) => self.ahead.push_back(self.pool.submit(call)),
+                Some(call) => self.ahead.push(self.pool.submit(call)),
                 None => break,
             }
         }
-        if self.ahead.is_empty() {
+        let of = self.ahead.len();
+        if of == 0 {
             return None;
         }
-        self.ahead.make_contiguous();
         let deadline = self.timeout.and_then(|timeout| self.since.checked_add(timeout));
-        let Some(at) = self.next_done(deadline) else { return Some(Err(self.late())) };
-        let result = match deadline {
-            None => self.ahead[at].wait(),
-            Some(deadline) => match self.ahead[at].block(Some(deadline)) {
-                Ok(Some(outcome)) => outcome,
-                Ok(None) => return Some(Err(self.late())),
-                Err(error) => Err(error),
-            },
-        };
-        drop(self.ahead.remove(at));
-        Some(result)
+        let next = self.ahead.next(deadline);
+        if next.is_none() {
+            self.over = true;
+            let unfinished = self.ahead.abandon();
+            return Some(Err(Error::deadline(unfinished, of, self.timeout.unwrap_or_default())));
+        }
+        next
     }
 }
 
 impl<I, R: Send + Sync + 'static> Drop for Map<I, R> {
     fn drop(&mut self) {
-        self.ahead.iter().for_each(Task::cancel_if_queued);
+        self.ahead.abandon();
     }
 }
 

@@ -35,6 +35,9 @@ use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::{Arc, now};
 
+/// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
+const GRACE: Duration = Duration::from_micros(100);
+
 /// The result of one submission, now or later: waited for by a thread, or `.await`ed by a future.
 ///
 /// Clones share the submission. Dropping a task neither stops nor restarts the work: the pool owns it.
@@ -293,7 +296,7 @@ impl<R: Send + Sync + 'static> Task<R> {
             return Ok(flight.cell.outcome(*interest));
         }
         snooze(flight);
-        let outcome = match flight.cell.outcome(*interest) {
+        let outcome = match self.await_briefly(deadline) {
             Some(outcome) => Some(outcome),
             None if !context::is_worker_of(frame.runner.id) => flight.cell.wait(*interest, deadline),
             None => {
@@ -308,6 +311,17 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         drop(blocked);
         Ok(outcome)
+    }
+
+    /// A run that is about to end is not worth a replacement: what that costs (starting or waking a thread) is waited for
+    /// first. A run that is still queued may be waiting for that very replacement.
+    fn await_briefly(&self, deadline: Option<Instant>) -> Option<Outcome<R>> {
+        let State::InFlight { flight, interest, .. } = &self.state else { return self.try_get() };
+        if flight.cell.is_queued() {
+            return None;
+        }
+        let grace = now() + GRACE;
+        flight.cell.wait(*interest, Some(deadline.map_or(grace, |deadline| deadline.min(grace))))
     }
 
     /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run.

@@ -149,14 +149,16 @@ impl<R: Send + Sync + 'static> Iterator for AsCompleted<R> {
 }
 
 /// A wait for any of several tasks.
-struct Waiting<R: Send + Sync + 'static> {
+pub(super) struct Waiting<R: Send + Sync + 'static> {
     tasks: Vec<Option<(Task<R>, Registration)>>,
-    left: usize,
+    /// Indices of `tasks` that are `None`.
+    free: Vec<usize>,
+    pub(super) left: usize,
     ready: Arc<Ready>,
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
-enum Next<R: Send + Sync + 'static> {
+pub(super) enum Next<R: Send + Sync + 'static> {
     Done(usize, Task<R>),
     Empty,
     Late,
@@ -182,25 +184,29 @@ impl Wake for Signal {
 }
 
 impl<R: Send + Sync + 'static> Waiting<R> {
-    fn new(tasks: Vec<Task<R>>, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(tasks: Vec<Task<R>>, deadline: Option<Instant>) -> Self {
         let ready = Arc::new(Ready::default());
-        let left = tasks.len();
-        let tasks = tasks
-            .into_iter()
-            .enumerate()
-            .map(|(index, task)| {
-                let mut registration = Registration::default();
-                let waker = Waker::from(Arc::new(Signal { ready: Arc::clone(&ready), index }));
-                if task.register(&mut registration, &waker) {
-                    ready.queue.lock().push_back(index);
-                }
-                Some((task, registration))
-            })
-            .collect();
-        Waiting { tasks, left, ready, deadline }
+        let mut waiting = Waiting { tasks: Vec::new(), free: Vec::new(), left: 0, ready, deadline };
+        tasks.into_iter().for_each(|task| waiting.push(task));
+        waiting
     }
 
-    fn next(&mut self) -> Next<R> {
+    /// One more. Those that are pushed before the first `next` are numbered in their order.
+    pub(super) fn push(&mut self, task: Task<R>) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() - 1
+        });
+        let mut registration = Registration::default();
+        let waker = Waker::from(Arc::new(Signal { ready: Arc::clone(&self.ready), index }));
+        if task.register(&mut registration, &waker) {
+            self.ready.queue.lock().push_back(index);
+        }
+        self.tasks[index] = Some((task, registration));
+        self.left += 1;
+    }
+
+    pub(super) fn next(&mut self) -> Next<R> {
         context::resume();
         loop {
             if let Some((at, task)) = self.take_ready() {
@@ -223,13 +229,18 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             let at = self.ready.queue.lock().pop_front()?;
             let done = self.tasks[at].as_ref().is_some_and(|(task, _)| task.is_done());
             if done && let Some((task, _)) = self.tasks[at].take() {
-                self.left -= 1;
-                return Some((at, task));
+                return Some((at, self.taken(at, task)));
             }
         }
     }
 
-    fn pending(&self) -> impl Iterator<Item = &Task<R>> {
+    fn taken(&mut self, at: usize, task: Task<R>) -> Task<R> {
+        self.free.push(at);
+        self.left -= 1;
+        task
+    }
+
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Task<R>> {
         self.tasks.iter().flatten().map(|(task, _)| task)
     }
 
@@ -268,8 +279,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             Some(at) => {
                 let (task, mut registration) = self.tasks[at].take().expect("found just now");
                 task.unregister(&mut registration);
-                self.left -= 1;
-                Next::Done(at, task.failed_wait(error))
+                Next::Done(at, self.taken(at, task).failed_wait(error))
             }
         }
     }

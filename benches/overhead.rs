@@ -1,0 +1,321 @@
+//! What the crate itself costs, each path beside its floor and its peers in the same run.
+//!
+//! `cargo bench --bench overhead` first prints a table of ratios: medians of interleaved rounds, so that a machine that
+//! slows down slows all sides. Then criterion times the paths one by one. `-- --ratios` prints the table alone.
+#![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
+#![expect(clippy::disallowed_methods, reason = "a bench measures outside of the crate's clock")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion};
+use crossbeam_channel::{bounded, unbounded};
+use memopool::{Func, Pool};
+
+/// The key of the comparison: what a typical call passes.
+type Args = (String, u64, bool);
+
+const KEYS: usize = 10_000;
+const ROUNDS: usize = 41;
+
+fn keys() -> Vec<Args> {
+    (0..KEYS).map(|n| (format!("dataset/part-{n:05}"), n as u64 * 7, n % 3 == 0)).collect()
+}
+
+fn work(args: &Args) -> u64 {
+    args.1 + args.0.len() as u64
+}
+
+fn func() -> Func<Args, u64> {
+    Func::new("work", |args: Args| work(&args))
+}
+
+/// One side of a comparison: does its work once, and says how long the measured part took.
+type Side<'a> = Box<dyn FnMut() -> Duration + 'a>;
+
+/// Medians in nanoseconds per operation, over interleaved rounds.
+fn interleave(per_round: usize, rounds: usize, sides: &mut [Side<'_>]) -> Vec<f64> {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
+    for _ in 0..rounds {
+        for (side, times) in sides.iter_mut().zip(&mut times) {
+            times.push(side().as_nanos() as f64 / per_round as f64);
+        }
+    }
+    for times in &mut times {
+        times.sort_by(f64::total_cmp);
+    }
+    times.iter().map(|times| times[times.len() / 2]).collect()
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// Runs the same work in `threads` threads at once, each with its own arguments; the time of the slowest.
+fn timed_in(threads: usize, keys: &[Args], work: impl Fn(Vec<Args>) + Sync) -> Duration {
+    let start = std::sync::Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let run = || {
+            let mine = keys.to_vec();
+            start.wait();
+            timed(|| work(mine))
+        };
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let mine = run();
+        others.into_iter().map(|thread| thread.join().expect("no panic")).fold(mine, Duration::max)
+    })
+}
+
+struct Peers {
+    keys: Vec<Args>,
+    pool: Pool,
+    func: Func<Args, u64>,
+    moka: moka::sync::Cache<Args, u64>,
+    quick: quick_cache::sync::Cache<Args, u64>,
+    dash: dashmap::DashMap<u64, Arc<u64>>,
+    encoded: Vec<Vec<u8>>,
+}
+
+impl Peers {
+    fn warm() -> Peers {
+        let peers = Peers {
+            keys: keys(),
+            pool: Pool::new(),
+            func: func(),
+            moka: moka::sync::Cache::new(4 * KEYS as u64),
+            quick: quick_cache::sync::Cache::new(4 * KEYS),
+            dash: dashmap::DashMap::new(),
+            encoded: keys().iter().map(|key| format!("{}{}{}", key.0, key.1, key.2).into_bytes()).collect(),
+        };
+        for key in &peers.keys {
+            peers.pool.run(peers.func.call(key.clone())).expect("work can't fail");
+            peers.moka.insert(key.clone(), work(key));
+            peers.quick.insert(key.clone(), work(key));
+            peers.dash.insert(key.1, Arc::new(work(key)));
+        }
+        peers.moka.run_pending_tasks();
+        peers
+    }
+
+    fn hit_pool(&self, keys: Vec<Args>) {
+        for key in keys {
+            black_box(self.pool.submit(self.func.call(key)).wait().expect("kept"));
+        }
+    }
+
+    fn hit_moka(&self, keys: Vec<Args>) {
+        for key in keys {
+            black_box(self.moka.get_with(key, || unreachable!("kept")));
+        }
+    }
+
+    fn hit_quick(&self, keys: Vec<Args>) {
+        for key in keys {
+            black_box(self.quick.get(&key).expect("kept"));
+        }
+    }
+}
+
+fn warm_hits(threads: usize) {
+    let peers = Peers::warm();
+    let times = interleave(
+        KEYS,
+        ROUNDS,
+        &mut [
+            Box::new(|| timed_in(threads, &peers.keys, |keys| peers.hit_pool(keys))),
+            Box::new(|| timed_in(threads, &peers.keys, |keys| peers.hit_moka(keys))),
+            Box::new(|| timed_in(threads, &peers.keys, |keys| peers.hit_quick(keys))),
+            Box::new(|| {
+                timed(|| {
+                    for bytes in &peers.encoded {
+                        black_box(blake3::hash(bytes));
+                    }
+                })
+            }),
+            Box::new(|| {
+                timed(|| {
+                    for key in &peers.keys {
+                        black_box(peers.dash.get(&key.1).map(|value| Arc::clone(&value)));
+                    }
+                })
+            }),
+        ],
+    );
+    let (us, moka, quick) = (times[0], times[1], times[2]);
+    println!("warm hit, {threads} thread(s): submit + wait          {us:7.0} ns per hit and thread");
+    println!("  moka get_with, typed key                 {moka:7.0} ns   ratio {:.2} (bar 0.35)", us / moka);
+    println!("  quick_cache get, typed key               {quick:7.0} ns   ratio {:.2} (bar 1.6)", us / quick);
+    if threads == 1 {
+        println!("  floor: BLAKE3 of the same bytes          {:7.0} ns", times[3]);
+        println!("  floor: dashmap get + clone               {:7.0} ns", times[4]);
+    }
+}
+
+/// A bare pool: a channel of boxed closures and as many threads as the machine has.
+struct Bare {
+    send: Option<crossbeam_channel::Sender<Box<dyn FnOnce() + Send>>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Bare {
+    fn new() -> Bare {
+        let (send, receive) = unbounded::<Box<dyn FnOnce() + Send>>();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..threads)
+            .map(|_| {
+                let receive = receive.clone();
+                std::thread::spawn(move || receive.iter().for_each(|job| job()))
+            })
+            .collect();
+        Bare { send: Some(send), threads }
+    }
+
+    fn execute(&self, job: impl FnOnce() + Send + 'static) {
+        self.send.as_ref().expect("open").send(Box::new(job)).expect("threads live");
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.send = None;
+        self.threads.drain(..).for_each(|thread| thread.join().expect("jobs don't panic"));
+    }
+}
+
+/// `map` over distinct trivial calls, against the least that could give the same: a burst through a bare pool whose
+/// jobs insert into moka.
+fn cold_batch() {
+    let func = func();
+    let bare = Bare::new();
+    let pool = Pool::new();
+    let keys = keys();
+    let times = interleave(
+        KEYS,
+        21,
+        &mut [
+            Box::new(|| {
+                pool.clear().expect("memory only");
+                let mine = keys.clone();
+                timed(|| {
+                    for result in pool.map(mine.into_iter().map(|key| func.call(key))) {
+                        black_box(result.expect("work can't fail"));
+                    }
+                })
+            }),
+            Box::new(|| {
+                let cache: moka::sync::Cache<Args, u64> = moka::sync::Cache::new(4 * KEYS as u64);
+                let mine = keys.clone();
+                timed(|| {
+                    let (done, finished) = bounded(KEYS);
+                    for key in mine {
+                        let (cache, done) = (cache.clone(), done.clone());
+                        bare.execute(move || {
+                            let value = work(&key);
+                            cache.insert(key, value);
+                            done.send(value).expect("counted");
+                        });
+                    }
+                    for _ in 0..KEYS {
+                        black_box(finished.recv().expect("all come"));
+                    }
+                })
+            }),
+        ],
+    );
+    println!("cold batch of {KEYS}: map                     {:7.0} ns per task", times[0]);
+    println!(
+        "  floor: bare pool burst + moka insert     {:7.0} ns   ratio {:.2} (bar 2.5)",
+        times[1],
+        times[0] / times[1]
+    );
+}
+
+fn round_trip() {
+    const TRIPS: usize = 2_000;
+    let func = func();
+    let (pool, bare) = (Pool::new(), Bare::new());
+    let keys = &keys()[..TRIPS];
+    let times = interleave(
+        TRIPS,
+        21,
+        &mut [
+            Box::new(|| {
+                pool.clear().expect("memory only");
+                let mine = keys.to_vec();
+                timed(|| {
+                    for key in mine {
+                        black_box(pool.submit(func.call(key)).wait().expect("work can't fail"));
+                    }
+                })
+            }),
+            Box::new(|| {
+                let mine = keys.to_vec();
+                timed(|| {
+                    for key in mine {
+                        let (send, receive) = bounded(1);
+                        bare.execute(move || send.send(work(&key)).expect("waited for"));
+                        black_box(receive.recv().expect("comes"));
+                    }
+                })
+            }),
+        ],
+    );
+    println!("cold round trip: submit + wait             {:7.0} ns", times[0]);
+    println!(
+        "  floor: bare pool and a channel           {:7.0} ns   ratio {:.2} (bar 1.5)",
+        times[1],
+        times[0] / times[1]
+    );
+}
+
+fn criterion_groups() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let peers = Peers::warm();
+    let mut group = criterion.benchmark_group("warm hit of 10 000 keys");
+    let fresh = || peers.keys.clone();
+    group.bench_function("memopool submit + wait", |b| {
+        b.iter_batched(fresh, |keys| peers.hit_pool(keys), BatchSize::LargeInput);
+    });
+    group.bench_function("moka get_with", |b| {
+        b.iter_batched(fresh, |keys| peers.hit_moka(keys), BatchSize::LargeInput);
+    });
+    group.bench_function("quick_cache get", |b| {
+        b.iter_batched(fresh, |keys| peers.hit_quick(keys), BatchSize::LargeInput);
+    });
+    group.finish();
+    let mut group = criterion.benchmark_group("cold");
+    let (pool, func) = (Pool::new(), func());
+    let cleared = || {
+        pool.clear().expect("memory only");
+        peers.keys.clone()
+    };
+    group.bench_function("map of 10 000", |b| {
+        b.iter_batched(
+            cleared,
+            |keys| pool.map(keys.into_iter().map(|key| func.call(key))).filter(Result::is_ok).count(),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("round trip", |b| {
+        b.iter_batched(cleared, |keys| pool.run(func.call(keys[0].clone())), BatchSize::PerIteration);
+    });
+    group.finish();
+    criterion.final_summary();
+}
+
+fn main() {
+    let only_ratios = std::env::args().any(|arg| arg == "--ratios");
+    let in_tests = std::env::args().any(|arg| arg == "--test");
+    if !in_tests {
+        warm_hits(1);
+        warm_hits(2);
+        cold_batch();
+        round_trip();
+    }
+    if !only_ratios {
+        criterion_groups();
+    }
+}
