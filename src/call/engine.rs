@@ -11,7 +11,7 @@ use super::key::SlotKey;
 use crate::config::Clock;
 use crate::event::{Event, Stats, Tally, count};
 use crate::flight::AnyFlight;
-use crate::flight::claim::{Displaced, Table};
+use crate::flight::claim::{Displaced, Slot, Table};
 use crate::flight::slots::SlotHash;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
@@ -33,8 +33,13 @@ pub(crate) struct Entry {
     pub(super) cost: u64,
     /// When the accountant last heard of a hit; see [`Memory::touch`].
     pub(super) touched: AtomicU32,
+    /// Which function's result it is.
+    pub(super) owner: u32,
     pub(super) tally: Arc<Tally>,
 }
+
+// A key and its slot: a pair of cache lines, which processors fetch together.
+const _: () = assert!(size_of::<(SlotKey, Slot<Entry, AnyFlight>)>() == 128);
 
 /// See the [module](self).
 pub(crate) struct Engine {
@@ -137,12 +142,13 @@ impl Engine {
     }
 
     /// Forgets everything, or everything of one owner.
-    pub(crate) fn forget_all(&self, owner: Option<u64>) {
+    pub(crate) fn forget_all(&self, owner: Option<u32>) {
         if owner.is_none() {
             // First, so that the accountant does not look for what is about to be taken out.
             self.memory.clear();
         }
-        for (hash, slot) in self.slots.drain(owner) {
+        let mine = |of: u32| owner.is_none_or(|owner| owner == of);
+        for (hash, slot) in self.slots.drain(|entry| mine(entry.owner), |run| mine(run.owner)) {
             self.displaced(hash, Some(slot), Some(Fate::Forgotten));
         }
     }

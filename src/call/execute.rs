@@ -213,7 +213,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         };
         let cost = nanos(took);
         let touched = AtomicU32::new(0);
-        let entry = Entry { value, weight, expires, cost, touched, tally: Arc::clone(tally) };
+        let owner = core.owner();
+        let entry = Entry { value, weight, expires, cost, touched, owner, tally: Arc::clone(tally) };
         let kept = |generation| self.engine.account(&key.slot, generation, weight, tally);
         if guard.publish(entry, kept, outcome).is_some() {
             // Forgotten, refreshed or cleared while it ran: its waiters have it, the cache does not.

@@ -317,7 +317,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         self.core.identity
     }
 
-    pub(crate) fn owner(&self) -> u64 {
+    pub(crate) fn owner(&self) -> u32 {
         self.core.owner()
     }
 
@@ -404,9 +404,11 @@ fn intern<R: Send + Sync + 'static>(at: (u32, u8), make: impl FnOnce() -> Core<R
 }
 
 impl<R> Core<R> {
-    /// Which entries of the slot table are this function's.
-    pub(super) fn owner(&self) -> u64 {
-        u64::from_le_bytes(self.digest[..8].try_into().expect("8 of 32 bytes"))
+    /// Which entries of the slot table are this function's. Two functions may share one by chance: forgetting one then
+    /// forgets both, which costs time, not truth.
+    pub(super) fn owner(&self) -> u32 {
+        let [a, b, c, d, ..] = self.digest;
+        u32::from_le_bytes([a, b, c, d])
     }
 
     fn copy(&self) -> Core<R> {

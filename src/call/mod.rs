@@ -164,23 +164,29 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// The spine. Gives the call back only if the queue is full and `wait` is false.
     #[inline]
     pub(crate) fn submit(self, engine: &Arc<Engine>, wait: bool) -> Result<Task<R>, Self> {
-        let slot = match self.probe() {
-            Ok(slot) => slot,
-            Err(error) => return Ok(self.refuse(engine, error)),
-        };
-        if !self.refresh
-            && let Some(task) = self.fetch_hot(engine, &slot)
-        {
-            return Ok(task);
+        match self.fetch_hot(engine) {
+            Found::Task(task) => Ok(task),
+            Found::Nothing(slot) => self.fetch_cold(engine, slot, wait),
         }
-        self.fetch_cold(engine, slot, wait)
     }
 
     /// A result that is there, as a finished task.
-    #[inline]
-    fn fetch_hot(&self, engine: &Arc<Engine>, slot: &SlotKey) -> Option<Task<R>> {
+    ///
+    /// Never inlined: the encoder's buffers would stay in the frame of a body that goes on to wait, and nesting would
+    /// reach half as deep.
+    #[inline(never)]
+    fn fetch_hot(&self, engine: &Arc<Engine>) -> Found<R> {
+        let mut encoder = self.encoder();
+        if let Err(error) = self.encode(&mut encoder) {
+            return Found::Task(self.refuse(engine, error));
+        }
+        // Made in place, and copied once more at the end: a line that was just written in pieces is slow to read.
+        let slot = encoder.finish();
+        if self.refresh {
+            return Found::Nothing(slot);
+        }
         let found = engine.slots.peek(
-            slot,
+            &slot,
             |entry| {
                 if entry.expires != 0 {
                     return None;
@@ -191,15 +197,11 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             },
             |_| None::<()>,
         );
-        match found {
-            Peek::Hit(value) => {
-                if engine.on_event.is_some() {
-                    engine.emit(&Event::Hit { function: self.core.identity.name });
-                }
-                Some(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(*slot))))
-            }
-            _ => None,
+        let Peek::Hit(value) = found else { return Found::Nothing(slot) };
+        if engine.on_event.is_some() {
+            engine.emit(&Event::Hit { function: self.core.identity.name });
         }
+        Found::Task(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(slot))))
     }
 
     /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
@@ -222,12 +224,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         let key = self.key_ref(slot);
         let origin = Origin { key: Some(key), tally: Arc::clone(&tally) };
         let flight = new_flight::<R>(engine, origin, self.core.timeout.is_some());
-        let (owner, erased) = (self.core.owner(), Arc::clone(&flight) as AnyFlight);
+        let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
-            let (generation, displaced) = engine.slots.lead_anew(slot, owner, erased);
+            let (generation, displaced) = engine.slots.lead_anew(slot, erased);
             (Claim::Leader(generation), displaced)
         } else {
-            engine.slots.claim(slot, owner, erased, |entry| read(entry, now), join::<R>)
+            engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
         let fate = (!self.refresh).then_some(Fate::Expired);
         engine.displaced(slot.hash(), displaced, fate);
@@ -255,7 +257,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 
     /// A task from a hit or a join, counted.
-    fn settle(&self, engine: &Engine, tally: &Tally, slot: SlotKey, found: Found<R>) -> Option<Task<R>> {
+    fn settle(&self, engine: &Engine, tally: &Tally, slot: SlotKey, found: Seen<R>) -> Option<Task<R>> {
         match found {
             Peek::Hit(Read { value, cost }) => {
                 tally.hit(cost);
@@ -329,19 +331,27 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         }
     }
 
-    /// Encodes the arguments where they lie. Their `Serialize` is user code: it may fail, or panic.
-    ///
-    /// Never inlined: the encoder's buffers would stay in the frame of a body that goes on to wait, and nesting would
-    /// reach half as deep.
-    #[inline(never)]
+    /// The key of the arguments.
     fn probe(&self) -> Result<SlotKey, Error> {
+        let mut encoder = self.encoder();
+        self.encode(&mut encoder)?;
+        Ok(encoder.finish())
+    }
+
+    #[inline]
+    fn encoder(&self) -> Encoder<'_> {
         let core = &*self.core;
-        if let Some(error) = &core.invalid {
+        Encoder::new(&core.digest, core.identity.id, core.inline)
+    }
+
+    /// Encodes the arguments where they lie. Their `Serialize` is user code: it may fail, or panic.
+    #[inline]
+    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), Error> {
+        if let Some(error) = &self.core.invalid {
             return Err(error.clone());
         }
-        let mut encoder = Encoder::new(&core.digest, core.identity.id, core.inline);
-        match catch_unwind(AssertUnwindSafe(|| (self.encode)(&self.args, &mut encoder))) {
-            Ok(Ok(())) => Ok(encoder.finish()),
+        match catch_unwind(AssertUnwindSafe(|| (self.encode)(&self.args, encoder))) {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.not_encoded(&error)),
             Err(panic) => Err(self.not_encoded(&encoder.panicked(panic_text(&*panic)))),
         }
@@ -358,8 +368,14 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 }
 
+/// What the hot path found.
+enum Found<R: Send + Sync + 'static> {
+    Task(Task<R>),
+    Nothing(SlotKey),
+}
+
 /// What a look at the slot table found.
-type Found<R> = Peek<Read, (Arc<CallFlight<R>>, Interest)>;
+type Seen<R> = Peek<Read, (Arc<CallFlight<R>>, Interest)>;
 
 /// What a hit takes from an entry.
 struct Read {
@@ -375,7 +391,7 @@ fn read(entry: &Entry, now: u64) -> Option<Read> {
 
 /// A run that can be joined.
 fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<R>>, Interest)> {
-    let flight = Arc::clone(flight).downcast::<CallFlight<R>>().ok()?;
+    let flight = Arc::clone(&flight.flight).downcast::<CallFlight<R>>().ok()?;
     let interest = flight.cell.join()?;
     Some((flight, interest))
 }

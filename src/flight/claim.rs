@@ -39,8 +39,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// One key's slot.
 pub(crate) struct Slot<E, F> {
     generation: u64,
-    /// Which function's entries this is one of, for [`Table::drain`].
-    owner: u64,
     state: State<E, F>,
 }
 
@@ -100,7 +98,6 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
     pub(crate) fn claim<V, W>(
         &self,
         key: K,
-        owner: u64,
         flight: F,
         read: impl FnOnce(&E) -> Option<V>,
         join: impl FnOnce(&F) -> Option<W>,
@@ -115,18 +112,17 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
                 Some(claim) => (Change::Keep, claim),
                 None => {
                     let state = State::Running(flight);
-                    (Change::Put(Slot { generation, owner, state }), Claim::Leader(generation))
+                    (Change::Put(Slot { generation, state }), Claim::Leader(generation))
                 }
             }
         })
     }
 
     /// Leads whatever is there: the generation before ends.
-    pub(crate) fn lead_anew(&self, key: K, owner: u64, flight: F) -> (u64, Displaced<E, F>) {
+    pub(crate) fn lead_anew(&self, key: K, flight: F) -> (u64, Displaced<E, F>) {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        self.slots.update(key, |_| {
-            (Change::Put(Slot { generation, owner, state: State::Running(flight) }), generation)
-        })
+        self.slots
+            .update(key, |_| (Change::Put(Slot { generation, state: State::Running(flight) }), generation))
     }
 
     /// Ends the key's generation.
@@ -139,12 +135,19 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
             .1
     }
 
-    /// Ends every generation (of one owner, or all); gives what was taken out, with its hash.
-    pub(crate) fn drain(&self, owner: Option<u64>) -> Vec<(u64, Slot<E, F>)>
+    /// Ends every generation whose result or run is picked; gives what was taken out, with its hash.
+    pub(crate) fn drain(
+        &self,
+        kept: impl Fn(&E) -> bool,
+        running: impl Fn(&F) -> bool,
+    ) -> Vec<(u64, Slot<E, F>)>
     where
         K: Clone,
     {
-        self.slots.drain(|slot| owner.is_none_or(|owner| slot.owner == owner))
+        self.slots.drain(|slot| match &slot.state {
+            State::Done(entry) => kept(entry),
+            State::Running(flight) => running(flight),
+        })
     }
 
     /// Takes a result out if it still is the one that the accountant means.
@@ -163,9 +166,9 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
     fn publish(&self, key: K, generation: u64, entry: E) -> Result<(), E> {
         let mut entry = Some(entry);
         let (kept, displaced) = self.slots.update(key, |slot| match slot {
-            Some(Slot { generation: now, owner, state: State::Running(_) }) if *now == generation => {
+            Some(Slot { generation: now, state: State::Running(_) }) if *now == generation => {
                 let state = State::Done(entry.take().expect("taken once"));
-                (Change::Put(Slot { generation, owner: *owner, state }), true)
+                (Change::Put(Slot { generation, state }), true)
             }
             _ => (Change::Keep, false),
         });

@@ -23,7 +23,12 @@ pub(crate) type Outcome<R> = Result<Arc<R>, Error>;
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// A run in flight as the slot table holds it: results of all types side by side.
-pub(crate) type AnyFlight = Arc<dyn Any + Send + Sync>;
+#[derive(Clone)]
+pub(crate) struct AnyFlight {
+    pub(crate) flight: Arc<dyn Any + Send + Sync>,
+    /// Which function's run it is.
+    pub(crate) owner: u32,
+}
 
 /// One run: its cell, and which call (`O`, its origin) it computes.
 pub(crate) struct Flight<O, R> {
