@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::call::engine::Engine;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Listener};
 use crate::ids;
 use crate::pool::Pool;
 use crate::run::{Executor, Plan, Runner};
@@ -122,7 +122,7 @@ pub struct Builder {
     name: String,
     memory: u64,
     on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
-    on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+    on_event: Option<Listener>,
     executor: Option<Box<dyn Executor>>,
     clock: Arc<dyn Clock>,
 }

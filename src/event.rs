@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::ids::Striped;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
@@ -92,6 +93,9 @@ pub enum Event<'a> {
     },
 }
 
+/// Who is told.
+pub(crate) type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
 /// What a pool has done so far, or one function in it.
 ///
 /// # Examples
@@ -147,7 +151,8 @@ pub struct Stats {
     pub entries: u64,
     /// Time spent in runs that ended in a value (waits for nested tasks included).
     pub compute_time: Duration,
-    /// What hits and joins would have taken, going by the runs they were spared.
+    /// What hits and joins would have taken, going by the runs they were spared. Like `compute_time` it counts a nested
+    /// run in each run that waited for it: time waited for, not processor time.
     pub saved_time: Duration,
     /// Worker threads alive now, blocked ones included. Zero in the stats of one function.
     pub threads: u64,
@@ -164,6 +169,43 @@ impl Stats {
             return 0.0;
         }
         (self.memory_hits + self.disk_hits + self.joined) as f64 / self.submitted as f64
+    }
+
+    /// What has happened since `earlier`: counts and times are subtracted, what is measured *now* stays as it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let pool = Pool::new();
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// pool.run(square.call(3))?;
+    /// let cold = pool.stats();
+    /// pool.run(square.call(3))?;
+    /// let warm = pool.stats().since(&cold);
+    /// assert_eq!((warm.submitted, warm.hit_rate()), (1, 1.0));
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Stats) -> Stats {
+        Stats {
+            submitted: self.submitted.saturating_sub(earlier.submitted),
+            memory_hits: self.memory_hits.saturating_sub(earlier.memory_hits),
+            disk_hits: self.disk_hits.saturating_sub(earlier.disk_hits),
+            joined: self.joined.saturating_sub(earlier.joined),
+            computed: self.computed.saturating_sub(earlier.computed),
+            failed: self.failed.saturating_sub(earlier.failed),
+            panicked: self.panicked.saturating_sub(earlier.panicked),
+            cancelled: self.cancelled.saturating_sub(earlier.cancelled),
+            retried: self.retried.saturating_sub(earlier.retried),
+            evicted: self.evicted.saturating_sub(earlier.evicted),
+            spilled: self.spilled.saturating_sub(earlier.spilled),
+            corrupt: self.corrupt.saturating_sub(earlier.corrupt),
+            store_errors: self.store_errors.saturating_sub(earlier.store_errors),
+            compute_time: self.compute_time.saturating_sub(earlier.compute_time),
+            saved_time: self.saved_time.saturating_sub(earlier.saved_time),
+            ..self.clone()
+        }
     }
 
     fn add(&mut self, other: &Stats) {
@@ -250,7 +292,7 @@ fn bytes(n: u64) -> String {
 
 fn seconds(time: Duration) -> String {
     match time.as_secs_f64() {
-        s if s >= 10.0 => format!("{s:.1} s"),
+        s if s >= 1.0 => format!("{s:.2} s"),
         s if s >= 0.01 => format!("{:.1} ms", s * 1e3),
         s => format!("{:.1} µs", s * 1e6),
     }

@@ -57,7 +57,8 @@ impl Pool {
         Builder::new()
     }
 
-    /// Inside a task: the pool that runs it. This is how memoized functions call each other.
+    /// Inside a task: the pool that runs it. This is how memoized functions call each other. (Name those that a function
+    /// submits in its `deps`, or their edits will not reach what is kept for it.)
     ///
     /// # Examples
     ///
@@ -165,6 +166,22 @@ impl Pool {
     }
 
     /// The results of many calls, in their order, a bounded number ahead: see [`Map`].
+    ///
+    /// The calls are made lazily, so what they are made from can't be borrowed from the closure that makes them. Give a
+    /// `#[memo]` function that borrows its arguments owned ones through `f::func()`:
+    ///
+    /// ```
+    /// # use memopool::{Pool, memo};
+    /// #[memo]
+    /// fn lines(text: &str) -> usize {
+    ///     text.lines().count()
+    /// }
+    ///
+    /// let texts = (1..4).map(|n| "line\n".repeat(n)); // read from files, say
+    /// let pool = Pool::new();
+    /// let counts = pool.map(texts.map(|text| lines::func().call((text,))));
+    /// assert_eq!(counts.map(|count| *count.unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    /// ```
     pub fn map<A, R, C>(&self, calls: C) -> Map<C::IntoIter, R>
     where
         C: IntoIterator<Item = Call<A, R>>,
@@ -335,7 +352,8 @@ impl Pool {
 ///
 /// ```
 /// # use memopool::Pool;
-/// let task = Pool::new().spawn(|| {
+/// let pool = Pool::new();
+/// let task = pool.spawn(|| {
 ///     while !memopool::cancelled() {
 ///         std::thread::yield_now();
 ///     }

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::identity::Identity;
 use super::key::SlotKey;
 use crate::config::Clock;
-use crate::event::{Event, Stats, Tally, count};
+use crate::event::{Event, Listener, Stats, Tally, count};
 use crate::flight::AnyFlight;
 use crate::flight::claim::{Displaced, Slot, Table};
 use crate::flight::slots::SlotHash;
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     pub(super) memory: Memory,
     pub(super) history: History,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+    pub(super) on_event: Option<Listener>,
     tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
     /// What `spawn` runs: not part of the statistics of calls.
     pub(super) spawned: Arc<Tally>,
@@ -61,7 +61,7 @@ impl Engine {
         runner: Arc<Runner>,
         memory: u64,
         clock: Arc<dyn Clock>,
-        on_event: Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>,
+        on_event: Option<Listener>,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,

@@ -78,9 +78,11 @@ pub(super) struct Core<R> {
     pub(super) signature: Signature,
     /// The identity's digest, with the state's.
     pub(super) digest: [u8; 32],
-    /// Small arguments may stand for the key as they are: there is no state.
-    pub(super) inline: bool,
+    /// The digest of the state. Without one, small arguments may stand for the key as they are.
+    pub(super) state: Option<[u8; 32]>,
     pub(super) invalid: Option<Error>,
+    /// The state could not be encoded, whatever the version.
+    broken_state: Option<Error>,
     /// A `Body<A, R>`.
     body: Arc<dyn Any + Send + Sync>,
     pub(super) weigh: Weigh<R>,
@@ -204,14 +206,10 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     pub fn version(self, version: impl fmt::Display) -> Self {
         self.with(|core| {
             core.signature.code = format!("v{version}").into_bytes();
-            let state = (!core.inline).then(|| core.digest);
             let (identity, clash) = core.signature.register();
-            core.invalid = clash.or(core.invalid.take().filter(|_| !core.inline));
             core.identity = identity;
-            core.digest = match state {
-                None => identity.digest,
-                Some(state) => *blake3::keyed_hash(&identity.digest, &state).as_bytes(),
-            };
+            core.invalid = clash.or(core.broken_state.clone());
+            core.digest = with_state(identity, core.state);
         })
     }
 
@@ -313,6 +311,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         self.core.identity.name
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn identity(&self) -> &'static Identity {
         self.core.identity
     }
@@ -332,19 +331,17 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             function_name,
         };
         let (identity, clash) = signature.register();
-        let (state, broken) = match state {
+        let (state, broken_state) = match state {
             Ok(state) => (state, None),
             Err(error) => (Some([0; 32]), Some(error)),
         };
         let core = || Core {
             identity,
             signature,
-            digest: match state {
-                None => identity.digest,
-                Some(state) => *blake3::keyed_hash(&identity.digest, &state).as_bytes(),
-            },
-            inline: state.is_none(),
-            invalid: clash.clone().or(broken),
+            digest: with_state(identity, state),
+            state,
+            invalid: clash.clone().or_else(|| broken_state.clone()),
+            broken_state,
             body: Arc::new(Body { run, encode, copy: None }),
             weigh,
             ttl: None,
@@ -390,6 +387,14 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     }
 }
 
+/// The digest of a function with its state.
+fn with_state(identity: &Identity, state: Option<[u8; 32]>) -> [u8; 32] {
+    match state {
+        None => identity.digest,
+        Some(state) => *blake3::keyed_hash(&identity.digest, &state).as_bytes(),
+    }
+}
+
 /// Cores of functions that are all in their types, by identity and flavour.
 fn intern<R: Send + Sync + 'static>(at: (u32, u8), make: impl FnOnce() -> Core<R>) -> Handle<R> {
     type Interned = std::collections::BTreeMap<(u32, u8), &'static (dyn Any + Send + Sync)>;
@@ -416,8 +421,9 @@ impl<R> Core<R> {
             identity: self.identity,
             signature: self.signature.clone(),
             digest: self.digest,
-            inline: self.inline,
+            state: self.state,
             invalid: self.invalid.clone(),
+            broken_state: self.broken_state.clone(),
             body: Arc::clone(&self.body),
             weigh: match self.weigh {
                 Weigh::Encoded(size) => Weigh::Encoded(size),

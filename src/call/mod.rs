@@ -341,7 +341,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     #[inline]
     fn encoder(&self) -> Encoder<'_> {
         let core = &*self.core;
-        Encoder::new(&core.digest, core.identity.id, core.inline)
+        Encoder::new(&core.digest, core.identity.id, core.state.is_none())
     }
 
     /// Encodes the arguments where they lie. Their `Serialize` is user code: it may fail, or panic.

@@ -151,21 +151,27 @@ impl<J, T: Clone> Cell<J, T> {
 
     /// The single transition to `Done`. Returns whether this was it.
     pub(crate) fn finish(&self, outcome: T) -> bool {
+        self.end(outcome, false)
+    }
+
+    /// Like [`finish`](Self::finish), for an outcome that comes while the body goes on (its timeout): the body can see
+    /// that it should stop.
+    pub(crate) fn finish_early(&self, outcome: T) -> bool {
+        self.end(outcome, true)
+    }
+
+    fn end(&self, outcome: T, given_up: bool) -> bool {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Done(_)) {
             return false;
+        }
+        if given_up {
+            self.given_up.store(true, Ordering::Release);
         }
         let notice = self.settle(&mut state, outcome);
         drop(state);
         notice.deliver();
         true
-    }
-
-    /// Like [`finish`](Self::finish), for an outcome that comes while the body goes on (its timeout): nobody may join
-    /// what is left of the run, and the body can see that it should stop.
-    pub(crate) fn finish_early(&self, outcome: T) -> bool {
-        self.given_up.store(true, Ordering::Release);
-        self.finish(outcome)
     }
 
     /// Takes one interest back; its handle reads `outcome` from now on.

@@ -241,11 +241,14 @@ impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
     }
 
     /// Keeps `entry`, tells `kept` so, then settles the cell. Gives the entry back if its generation has ended.
-    pub(crate) fn publish(mut self, entry: E, kept: impl FnOnce(u64), outcome: R::Outcome) -> Option<E> {
-        let duty = self.duty.take()?;
-        let refused = match duty.place {
+    pub(crate) fn publish(mut self, entry: E, kept: impl FnOnce(u64), outcome: R::Outcome) -> Option<E>
+    where
+        K: Clone,
+    {
+        // The duty stays with the guard until the last step: should `kept` panic, its drop still settles the cell.
+        let refused = match self.duty.as_ref().and_then(|duty| duty.place.as_ref()) {
             None => Some(entry),
-            Some(place) => match place.table.publish(place.key, place.generation, entry) {
+            Some(place) => match place.table.publish(place.key.clone(), place.generation, entry) {
                 Ok(()) => {
                     kept(place.generation);
                     None
@@ -253,7 +256,9 @@ impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
                 Err(entry) => Some(entry),
             },
         };
-        duty.flight.finish(outcome);
+        if let Some(duty) = self.duty.take() {
+            duty.flight.finish(outcome);
+        }
         refused
     }
 

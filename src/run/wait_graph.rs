@@ -24,6 +24,7 @@
 //!
 //! The lock is held only over look-ups here. Labels are rendered after it is released.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
@@ -123,9 +124,9 @@ impl Graph {
         true
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waits.lock().is_empty()
+    /// How many nodes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waits.lock().len()
     }
 }
 
@@ -168,8 +169,8 @@ fn closed(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -
         for target in targets {
             if target.id() == waiter.id() {
                 home = Some(at);
-            } else if !from.contains_key(&target.id()) {
-                from.insert(target.id(), at);
+            } else if let Entry::Vacant(unseen) = from.entry(target.id()) {
+                unseen.insert(at);
                 nodes.push(Arc::clone(target));
             }
         }
@@ -205,7 +206,7 @@ fn labels(path: &[AnyNode]) -> Cycle {
 
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Graph").finish_non_exhaustive()
+        f.debug_struct("Graph").field("waiting", &self.waiting()).finish()
     }
 }
 

@@ -10,7 +10,7 @@ use std::iter::Fuse;
 use std::time::{Duration, Instant};
 
 use super::Task;
-use super::wait::{Next, Waiting};
+use super::wait::Waiting;
 use crate::call::Call;
 use crate::error::Error;
 use crate::pool::Pool;
@@ -80,10 +80,7 @@ impl<R: Send + Sync + 'static> Ahead<R> {
             }
             Ahead::Unordered(waiting) => {
                 waiting.deadline = deadline;
-                match waiting.next() {
-                    Next::Done(_, task) => Some(task.wait()),
-                    Next::Empty | Next::Late => None,
-                }
+                waiting.next().ok().map(|(_, task)| task.wait())
             }
         }
     }

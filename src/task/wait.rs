@@ -69,7 +69,7 @@ pub fn wait<R: Send + Sync + 'static>(
         }
         Until::First | Until::FirstError => {
             let mut waiting = Waiting::new(tasks.clone(), deadline);
-            while let Next::Done(at, task) = waiting.next() {
+            while let Ok((at, task)) = waiting.next() {
                 let stop = until == Until::First || matches!(task.try_get(), Some(Err(_)));
                 tasks[at] = task;
                 if stop {
@@ -132,9 +132,9 @@ impl<R: Send + Sync + 'static> Iterator for AsCompleted<R> {
     fn next(&mut self) -> Option<Self::Item> {
         let waiting = self.waiting.as_mut()?;
         match waiting.next() {
-            Next::Done(_, task) => Some(Ok(task)),
-            Next::Empty => None,
-            Next::Late => {
+            Ok((_, task)) => Some(Ok(task)),
+            Err(End::Empty) => None,
+            Err(End::Late) => {
                 let unfinished = waiting.left;
                 self.waiting = None;
                 Some(Err(Error::deadline(unfinished, self.of, self.timeout.unwrap_or_default())))
@@ -158,9 +158,11 @@ pub(super) struct Waiting<R: Send + Sync + 'static> {
     pub(super) deadline: Option<Instant>,
 }
 
-pub(super) enum Next<R: Send + Sync + 'static> {
-    Done(usize, Task<R>),
+/// Why there is no next task.
+pub(super) enum End {
+    /// All were given out.
     Empty,
+    /// The deadline has passed.
     Late,
 }
 
@@ -206,18 +208,18 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         self.left += 1;
     }
 
-    pub(super) fn next(&mut self) -> Next<R> {
+    pub(super) fn next(&mut self) -> Result<(usize, Task<R>), End> {
         context::resume();
         loop {
-            if let Some((at, task)) = self.take_ready() {
-                return Next::Done(at, task);
+            if let Some(ready) = self.take_ready() {
+                return Ok(ready);
             }
             if self.left == 0 {
-                return Next::Empty;
+                return Err(End::Empty);
             }
             match self.park() {
                 Ok(true) => {}
-                Ok(false) => return Next::Late,
+                Ok(false) => return Err(End::Late),
                 // Each of them would never end: say so of one after the other.
                 Err(error) => return self.give_up_first(error),
             }
@@ -273,13 +275,13 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         }
     }
 
-    fn give_up_first(&mut self, error: Error) -> Next<R> {
+    fn give_up_first(&mut self, error: Error) -> Result<(usize, Task<R>), End> {
         match self.tasks.iter().position(Option::is_some) {
-            None => Next::Empty,
+            None => Err(End::Empty),
             Some(at) => {
                 let (task, mut registration) = self.tasks[at].take().expect("found just now");
                 task.unregister(&mut registration);
-                Next::Done(at, self.taken(at, task).failed_wait(error))
+                Ok((at, self.taken(at, task).failed_wait(error)))
             }
         }
     }

@@ -1,0 +1,241 @@
+//! A real pipeline over real input: the sources of this crate's dependencies, measured and compared.
+//!
+//! ```text
+//! load ─▶ summarize ─┬─▶ measure ───┬─▶ lex        overall ─┬─▶ crate_report, for each crate
+//!                    └─▶ signature ─┘                       └─▶ duplicates
+//! ```
+//!
+//! Loading a file is not memoized, and what follows is keyed by content: an edited file is seen at once, and only what
+//! depends on it is computed again. Here it all runs twice in one process: `cargo run --release --example corpus`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
+mod input;
+mod lexer;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressFinish, ProgressIterator, ProgressStyle};
+use input::Source;
+use lexer::lex;
+use memopool::{Error, Key, Pool, Stats, memo};
+use serde::{Deserialize, Serialize};
+
+/// What there is to count, in one file or several.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Measures {
+    lines: usize,
+    bytes: usize,
+    comment_bytes: usize,
+    words: BTreeMap<String, usize>,
+}
+
+/// All that later steps read of a file.
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    measures: Measures,
+    signature: Vec<u32>,
+}
+
+/// A file as an argument of later steps. The key of the summary stands for the summary: as exact, and cheap to hash.
+#[derive(Clone, Serialize)]
+struct File {
+    krate: String,
+    path: String,
+    key: Key,
+    #[serde(skip)]
+    summary: Arc<Summary>,
+}
+
+/// The pool that runs the step we are in.
+fn pool() -> Pool {
+    Pool::current().expect("steps run in a pool")
+}
+
+/// Counts lines, bytes, and the longer words of comments.
+#[memo(deps(lex))]
+fn measure(text: &str) -> Result<Measures, Error> {
+    let comments = &pool().run(lex::call(text))?.comments;
+    let mut words = BTreeMap::new();
+    for word in comments.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 5) {
+        *words.entry(word.to_lowercase()).or_default() += 1;
+    }
+    Ok(Measures { lines: text.lines().count(), bytes: text.len(), comment_bytes: comments.len(), words })
+}
+
+/// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens.
+#[memo(deps(lex))]
+fn signature(text: &str) -> Result<Vec<u32>, Error> {
+    let tokens = &pool().run(lex::call(text))?.tokens;
+    if tokens.len() < 100 {
+        return Ok(Vec::new()); // so short that they are alike by chance
+    }
+    let mut least = vec![u32::MAX; 64];
+    for run in tokens.windows(5) {
+        let run =
+            run.iter().fold(0, |hash: u32, token| (hash ^ token).wrapping_mul(0x85eb_ca6b).rotate_left(13));
+        for (least, n) in least.iter_mut().zip(0x9e37_79b9_u32..) {
+            *least = (*least).min((run ^ n).wrapping_mul(n.wrapping_mul(0xc2b2_ae35) | 1));
+        }
+    }
+    Ok(least)
+}
+
+/// All about one file. Its text is the whole key, so copies share one run, whatever they are called.
+#[memo(deps(measure, signature))]
+fn summarize(text: &str) -> Result<Summary, Error> {
+    let signature = pool().submit(signature::call(text));
+    let measures = pool().run(measure::call(text))?;
+    Ok(Summary { measures: (*measures).clone(), signature: signature.wait()?.to_vec() })
+}
+
+/// The files of one crate, added up.
+#[memo]
+fn crate_report(files: &[File]) -> Measures {
+    let mut sum = Measures::default();
+    for Measures { lines, bytes, comment_bytes, words } in files.iter().map(|file| &file.summary.measures) {
+        sum.lines += lines;
+        sum.bytes += bytes;
+        sum.comment_bytes += comment_bytes;
+        words.iter().for_each(|(word, n)| *sum.words.entry(word.clone()).or_default() += n);
+    }
+    sum
+}
+
+/// Files of different crates that are alike but not equal: two indices and the percentage, the longest file first.
+#[memo]
+fn duplicates(files: &[File]) -> Vec<(usize, usize, usize)> {
+    let (mut last, mut candidates) = (HashMap::new(), BTreeSet::new());
+    for (i, file) in files.iter().enumerate() {
+        for band in file.summary.signature.chunks(4).enumerate() {
+            candidates.extend(last.insert(band, i).map(|before| (before, i)));
+        }
+    }
+    let compare = |(i, j): (usize, usize)| {
+        let (a, b) = (&files[i], &files[j]);
+        let same = a.summary.signature.iter().zip(&b.summary.signature).filter(|(a, b)| a == b).count();
+        let percent = 100 * same / a.summary.signature.len();
+        (percent >= 80 && a.krate != b.krate && a.key != b.key).then_some((i, j, percent))
+    };
+    let mut pairs: Vec<_> = candidates.into_iter().filter_map(compare).collect();
+    pairs.sort_by_key(|&(i, ..)| Reverse(files[i].summary.measures.lines));
+    pairs
+}
+
+/// The report on everything; `files` are sorted by crate.
+#[memo(deps(crate_report, duplicates))]
+fn overall(files: &[File]) -> Result<String, Error> {
+    let pairs = pool().submit(duplicates::call(files));
+    let crates: Vec<&[File]> = files.chunk_by(|a, b| a.krate == b.krate).collect();
+    let sums =
+        pool().map(crates.iter().map(|files| crate_report::call(files))).collect::<Result<Vec<_>, _>>()?;
+    let lines: usize = sums.iter().map(|sum| sum.lines).sum();
+    let copies = files.len() - files.iter().map(|file| file.key).collect::<BTreeSet<_>>().len();
+    let mut text = format!("{} files of {} crates, {lines} lines", files.len(), crates.len());
+    text += &format!("\n\n{:<30}{:>8}{:>12}{:>12}\n", "the largest crates", "files", "lines", "comments");
+    let mut largest: Vec<_> = crates.iter().zip(&sums).collect();
+    largest.sort_by_key(|(_, sum)| Reverse(sum.lines));
+    for (files, sum) in largest.iter().take(8) {
+        let percent = 100 * sum.comment_bytes / sum.bytes.max(1);
+        text += &format!("  {:<28}{:>8}{:>12}{percent:>10} %\n", files[0].krate, files.len(), sum.lines);
+    }
+    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    sums.iter().flat_map(|sum| &sum.words).for_each(|(word, n)| *words.entry(word).or_default() += n);
+    let mut words: Vec<_> = words.into_iter().collect();
+    words.sort_by_key(|&(_, n)| Reverse(n));
+    let words: Vec<_> = words.iter().take(8).map(|(word, n)| format!("{word} ({n})")).collect();
+    text += &format!("\nlong words in comments: {}\n", words.join(", "));
+    let pairs = pairs.wait()?;
+    text += &format!(
+        "\n{copies} files are copies of another, and {} pairs between crates are alike\n",
+        pairs.len()
+    );
+    for &(i, j, percent) in pairs.iter().take(8) {
+        let [a, b] = [i, j].map(|i| format!("{} {}", files[i].krate, files[i].path));
+        text += &format!("  {percent:>3} %  {a}, {b}\n");
+    }
+    Ok(text)
+}
+
+/// Reads a file and summarizes it. Not memoized: another day, the file may read differently.
+fn load(source: Source) -> Result<File, String> {
+    let skipped = |error: &dyn std::error::Error| format!("skipped {}: {error}", source.at.display());
+    let text = fs::read_to_string(&source.at).map_err(|error| skipped(&error))?;
+    let task = pool().submit(summarize::call(&text));
+    let summary = task.wait().map_err(|error| skipped(&error))?;
+    Ok(File { key: task.key().expect("calls have keys"), krate: source.krate, path: source.path, summary })
+}
+
+/// The whole pipeline: the report, and a line for each file that was skipped.
+fn run(pool: &Pool, sources: &[Source], title: &'static str) -> Result<(String, Vec<String>), Error> {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} files").expect("a valid template");
+    let bar = ProgressBar::new(sources.len() as u64).with_style(style).with_message(title);
+    let bar = bar.with_finish(ProgressFinish::AndClear);
+    let spawn = |source: &Source| {
+        let source = source.clone();
+        pool.spawn(|| load(source))
+    };
+    let tasks: Vec<_> = sources.iter().map(spawn).collect();
+    let (mut files, mut skipped) = (Vec::new(), Vec::new());
+    for task in tasks.iter().progress_with(bar) {
+        match &*task.wait()? {
+            Ok(file) => files.push(file.clone()),
+            Err(line) => skipped.push(line.clone()),
+        }
+    }
+    Ok((pool.run(overall::call(&files))?.to_string(), skipped))
+}
+
+/// Runs `f`, and says how long it took.
+#[expect(clippy::disallowed_methods, reason = "measuring is the point here")]
+fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (f(), start.elapsed())
+}
+
+/// What the memory was good for.
+fn table(cold: &Stats, warm: &Stats, wall: [Duration; 2]) {
+    let row = |name: &str, [cold, warm]: [String; 2]| println!("{name:<20}{cold:>12}{warm:>12}");
+    let count = |name: &str, of: fn(&Stats) -> u64| row(name, [of(cold), of(warm)].map(|n| n.to_string()));
+    let time = |time: Duration| format!("{:.3} s", time.as_secs_f64());
+    row("", ["cold", "warm"].map(String::from));
+    count("tasks", |stats| stats.submitted);
+    count("computed", |stats| stats.computed);
+    count("joined", |stats| stats.joined);
+    count("hits in memory", |stats| stats.memory_hits);
+    count("hits on disk", |stats| stats.disk_hits);
+    row("hit rate", [cold, warm].map(|stats| format!("{:.1} %", 100.0 * stats.hit_rate())));
+    row("wall time", wall.map(time));
+    row("speed-up", [1.0, wall[0].as_secs_f64() / wall[1].as_secs_f64()].map(|n| format!("{n:.1} x")));
+    row("compute time saved", [cold, warm].map(|stats| time(stats.saved_time)));
+}
+
+/// Cold, then warm, then the figures.
+fn corpus() -> Result<(), Box<dyn std::error::Error>> {
+    let sources = input::sources()?;
+    let pool = Pool::builder().name("corpus").build()?;
+    let (cold, cold_time) = timed(|| run(&pool, &sources, "cold"));
+    let (report, skipped) = cold?;
+    skipped.iter().for_each(|line| eprintln!("{line}"));
+    let cold_stats = pool.stats();
+    let (warm, warm_time) = timed(|| run(&pool, &sources, "warm"));
+    assert!(report == warm?.0, "the runs differ: did a file change in between?");
+    println!("{report}\nBoth runs gave this report.\n");
+    table(&cold_stats, &pool.stats().since(&cold_stats), [cold_time, warm_time]);
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match corpus() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corpus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
