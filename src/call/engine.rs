@@ -38,7 +38,7 @@ pub(crate) struct Entry {
     pub(super) tally: Arc<Tally>,
 }
 
-// A key and its slot: a pair of cache lines, which processors fetch together.
+// A key and its slot, side by side in one record: a pair of cache lines, which processors fetch together.
 const _: () = assert!(size_of::<(SlotKey, Slot<Entry, AnyFlight>)>() == 128);
 
 /// See the [module](self).

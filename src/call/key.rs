@@ -16,7 +16,7 @@ mod tests;
 mod value;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -245,14 +245,6 @@ impl SlotKey {
             Some(key) if len == HASHED => Key(*key),
             _ => Key::of(function_digest, &bytes[..usize::from(len)]),
         }
-    }
-}
-
-/// One `write_u64`, for a hasher that passes it through.
-impl Hash for SlotKey {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
     }
 }
 

@@ -4,12 +4,13 @@
 //! may be called from within another's closure: the shard's lock is not re-entrant.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher};
+use std::mem;
 
-use dashmap::{DashMap, Entry};
+use dashmap::{DashMap, SharedValue};
 
 /// A key that carries its own, well mixed hash.
-pub(crate) trait SlotHash: Eq + Hash {
+pub(crate) trait SlotHash: Eq {
     fn slot_hash(&self) -> u64;
 }
 
@@ -21,8 +22,11 @@ pub(crate) enum Change<S> {
 }
 
 /// Key → slot.
+///
+/// A bucket is one pointer, to key and slot side by side: so the table itself is small enough to stay in the caches, and a
+/// look-up costs one far line beside it. The map is used through its shards alone; its own key type is empty.
 pub(crate) struct Slots<K, S> {
-    map: DashMap<K, S, Identity>,
+    map: DashMap<(), Box<(K, S)>, Identity>,
 }
 
 impl<K: SlotHash, S> Slots<K, S> {
@@ -32,10 +36,10 @@ impl<K: SlotHash, S> Slots<K, S> {
 
     #[inline]
     pub(crate) fn read<T>(&self, key: &K, look: impl FnOnce(Option<&S>) -> T) -> T {
-        match self.map.get(key) {
-            Some(slot) => look(Some(slot.value())),
-            None => look(None),
-        }
+        let hash = key.slot_hash();
+        let shard = self.map.shards()[self.place(hash)].read();
+        let found = shard.get(hash, |(_, record)| record.get().0 == *key);
+        look(found.map(|(_, record)| &record.get().1))
     }
 
     pub(crate) fn update<T>(
@@ -43,80 +47,80 @@ impl<K: SlotHash, S> Slots<K, S> {
         key: K,
         change: impl FnOnce(Option<&S>) -> (Change<S>, T),
     ) -> (T, Option<S>) {
-        match self.map.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let (change, answer) = change(Some(entry.get()));
-                match change {
-                    Change::Keep => (answer, None),
-                    Change::Put(slot) => (answer, Some(entry.insert(slot))),
-                    Change::Remove => (answer, Some(entry.remove())),
-                }
+        let hash = key.slot_hash();
+        let mut shard = self.map.shards()[self.place(hash)].write();
+        let found = shard.get_mut(hash, |(_, record)| record.get().0 == key);
+        let Some((_, record)) = found else {
+            let (change, answer) = change(None);
+            if let Change::Put(slot) = change {
+                let record = SharedValue::new(Box::new((key, slot)));
+                shard.insert(hash, ((), record), |(_, record)| record.get().0.slot_hash());
             }
-            Entry::Vacant(entry) => {
-                let (change, answer) = change(None);
-                if let Change::Put(slot) = change {
-                    drop(entry.insert(slot));
-                }
-                (answer, None)
+            return (answer, None);
+        };
+        let slot = &mut record.get_mut().1;
+        let (change, answer) = change(Some(slot));
+        match change {
+            Change::Keep => (answer, None),
+            Change::Put(new) => (answer, Some(mem::replace(slot, new))),
+            Change::Remove => {
+                let removed = shard.remove_entry(hash, |(_, record)| record.get().0 == key);
+                (answer, removed.map(|(_, record)| record.into_inner().1))
             }
         }
     }
 
     /// Removes the slot of that hash that `which` picks: the accountant knows hashes, not keys.
     pub(crate) fn remove_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> Option<S> {
-        let mut shard = self.map.shards()[self.map.determine_shard(hash as usize)].write();
-        let removed = shard.remove_entry(hash, |(key, slot)| key.slot_hash() == hash && which(slot.get()));
+        let mut shard = self.map.shards()[self.place(hash)].write();
+        let removed = shard.remove_entry(hash, |(_, record)| picks(record.get(), hash, &which));
         drop(shard);
-        removed.map(|(_, slot)| slot.into_inner())
+        removed.map(|(_, record)| record.into_inner().1)
     }
 
     pub(crate) fn any_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> bool {
-        let shard = self.map.shards()[self.map.determine_shard(hash as usize)].read();
-        shard.get(hash, |(key, slot)| key.slot_hash() == hash && which(slot.get())).is_some()
+        let shard = self.map.shards()[self.place(hash)].read();
+        shard.get(hash, |(_, record)| picks(record.get(), hash, &which)).is_some()
     }
 
-    /// Takes out all slots that `which` picks, one shard after the other.
+    /// Takes out all slots that `which` picks: looks first, and removes one by one after.
     pub(crate) fn drain(&self, which: impl Fn(&S) -> bool) -> Vec<(u64, S)>
     where
         K: Clone,
     {
-        let keys: Vec<K> =
-            self.map.iter().filter(|slot| which(slot.value())).map(|slot| slot.key().clone()).collect();
+        let picked = self.map.iter().filter(|record| which(&record.1)).map(|record| record.0.clone());
+        let keys: Vec<K> = picked.collect();
         keys.into_iter()
-            .filter_map(|key| self.map.remove_if(&key, |_, slot| which(slot)))
-            .map(|(key, slot)| (key.slot_hash(), slot))
+            .filter_map(|key| {
+                let hash = key.slot_hash();
+                let (_, removed) = self.update(key, |slot| match slot {
+                    Some(slot) if which(slot) => (Change::Remove, ()),
+                    _ => (Change::Keep, ()),
+                });
+                removed.map(|slot| (hash, slot))
+            })
             .collect()
+    }
+
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        self.map.determine_shard(hash as usize)
     }
 }
 
-/// Passes a key's own hash through.
+fn picks<K: SlotHash, S>(record: &(K, S), hash: u64, which: impl Fn(&S) -> bool) -> bool {
+    record.0.slot_hash() == hash && which(&record.1)
+}
+
+/// Keys bring their own hashes: the map is never asked to make one.
 #[derive(Clone, Copy, Default)]
 struct Identity;
 
 impl BuildHasher for Identity {
-    type Hasher = Passed;
+    type Hasher = DefaultHasher;
 
-    #[inline]
-    fn build_hasher(&self) -> Passed {
-        Passed(0)
-    }
-}
-
-struct Passed(u64);
-
-impl Hasher for Passed {
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a slot key hashes as one u64");
+    fn build_hasher(&self) -> DefaultHasher {
+        DefaultHasher::new()
     }
 }
 

@@ -214,6 +214,7 @@ fn versions_settle_a_clash_of_functions_with_state() {
         let two = Func::named("keys::stated").state(1_u64).func(|state, n: u64| n * 10 + state).version(2);
         assert_eq!(*pool.run(one.call(5)).unwrap(), 6);
         assert_eq!(*pool.run(two.call(5)).unwrap(), 51);
+        assert_eq!(two.call(5).key(), two.version(1).version(2).call(5).key(), "the last one said counts");
     });
 }
 

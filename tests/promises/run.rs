@@ -933,6 +933,23 @@ fn a_timeout_ends_the_waits_at_once() {
     });
 }
 
+/// A body that stops because it is over its timeout has its half-done value taken for the real one.
+#[test]
+fn a_body_that_stops_at_its_timeout_never_passes_for_a_value() {
+    in_time(|| {
+        let pool = pool(2);
+        let func = Func::new("run::stops", |_: u64| {
+            until(cancelled);
+            "half done".to_owned()
+        });
+        let func = func.timeout(Duration::from_micros(50));
+        for n in 0..3_000 {
+            let result = pool.run(func.call(n));
+            assert!(result.as_ref().is_err_and(Error::is_timeout), "round {n}: {result:?}");
+        }
+    });
+}
+
 /// A callback of a task that ran over its timeout stops the clock for all others.
 #[test]
 fn a_callback_of_a_timed_out_task_may_wait_for_another() {
