@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use crate::call::engine::Engine;
@@ -9,6 +10,7 @@ use crate::error::Error;
 use crate::event::{Event, Listener};
 use crate::ids;
 use crate::pool::Pool;
+use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
 use crate::sync::{Arc, parallelism, wall};
 
@@ -33,9 +35,6 @@ pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
 /// The least that a result weighs, unless its function [weighs](crate::Func::weigh) for itself: 64 bytes. So that a
 /// memory of small results has a bounded number of them.
 pub const MIN_WEIGHT: u64 = 64;
-
-/// A century: as good as forever for a thread, and short enough to be added to any clock.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Where a pool takes the time from that `ttl` is measured in. Tests inject a
 /// `ManualClock` (feature `testing`).
@@ -259,7 +258,7 @@ impl Builder {
                 executor: self.executor,
                 on_thread_failed: Box::new(move |error| {
                     if let Some(tell) = &on_event {
-                        tell(&Event::ThreadFailed { error });
+                        let _ = catch_unwind(AssertUnwindSafe(|| tell(&Event::ThreadFailed { error })));
                     }
                 }),
             },

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Func;
 use crate::call::engine::Engine;
@@ -11,8 +11,8 @@ use crate::call::{Call, Explain, spawn};
 use crate::config::{Builder, Width, check_width};
 use crate::error::Error;
 use crate::event::Stats;
-use crate::run::context;
 use crate::run::wait_graph::Node;
+use crate::run::{Patience, context};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 use crate::task::Task;
@@ -21,7 +21,7 @@ use crate::task::map::Map;
 /// A thread pool with a memory.
 ///
 /// Cheap to clone; clones are the same pool. When the last one goes, queued work is finished and the threads are joined;
-/// dropped inside one of its own tasks, it only begins to end.
+/// dropped inside one of its own tasks, or with an [`Executor`](crate::Executor) of your own, it only begins to end.
 ///
 /// # Examples
 ///
@@ -97,7 +97,7 @@ impl Pool {
     /// After [`shutdown`](Self::shutdown) the task is done with [`is_shutdown`](Error::is_shutdown).
     #[inline]
     pub fn submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Task<R> {
-        match call.submit(&self.engine, true) {
+        match call.submit(&self.engine, Patience::Endless) {
             Ok(task) => task,
             Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
@@ -129,7 +129,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn try_submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Task<R>, Call<A, R>> {
-        call.submit(&self.engine, false)
+        call.submit(&self.engine, Patience::None)
     }
 
     /// Submits a call and waits for it.
@@ -140,6 +140,15 @@ impl Pool {
     #[inline]
     pub fn run<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Arc<R>, Error> {
         self.submit(call).wait()
+    }
+
+    /// As [`submit`](Self::submit), but waits for room in the queue no longer than until `deadline`.
+    pub(crate) fn submit_until<A, R: Send + Sync + 'static>(
+        &self,
+        call: Call<A, R>,
+        deadline: Option<Instant>,
+    ) -> Result<Task<R>, Call<A, R>> {
+        call.submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
     }
 
     /// Runs a closure once, unremembered. It may capture, and need not have a name. Not part of the [`Stats`].
@@ -331,7 +340,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`is_timeout`](Error::is_timeout) if work is left then; it goes on.
+    /// [`is_timeout`](Error::is_timeout) if work is left then; it goes on. Inside one of the pool's own tasks that is so
+    /// at once.
     pub fn shutdown_timeout(&self, timeout: Duration) -> Result<(), Error> {
         self.engine.runner.close(false);
         let runner = &self.engine.runner;
@@ -381,7 +391,7 @@ pub fn cancelled() -> bool {
 /// # Ok::<(), memopool::Error>(())
 /// ```
 pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
-    let _blocked = context::block_here();
+    let _blocked = context::block_outside();
     f()
 }
 
@@ -395,7 +405,11 @@ impl Clone for Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if self.engine.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shutdown();
+            self.engine.runner.close(false);
+            // What somebody else's executor holds it may run whenever it likes, or never.
+            if !self.engine.runner.is_foreign() {
+                self.engine.runner.join(None);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use std::task::Wake;
 use std::time::{Instant, SystemTime};
 
 pub(crate) use std::sync::atomic;
-pub(crate) use std::sync::{Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use std::sync::{Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 pub(crate) use std::thread::JoinHandle;
 
 /// A mutex without poisoning.

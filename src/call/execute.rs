@@ -19,10 +19,11 @@ use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome, Work};
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
+use crate::run::timer::Alarm;
 use crate::run::wait_graph::{AnyNode, Node};
-use crate::run::{Ticket, Unit};
+use crate::run::{Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Arc, now};
+use crate::sync::{Arc, Weak, now, spawn};
 
 /// Which call a flight computes.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Origin {
     /// `None`: a spawned closure.
     pub(crate) key: Option<KeyRef>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) runner: Arc<Runner>,
 }
 
 /// A flight of this crate's calls.
@@ -66,9 +68,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     fn perform(self) {
         let Run { engine, flight, guard, core, attempts, mut ticket } = self;
         ticket.start();
-        let node: AnyNode = Arc::clone(&flight) as AnyNode;
-        let pool: Arc<dyn Any + Send + Sync> = Arc::clone(&engine) as _;
-        let frame = context::enter(Frame { node, runner: Arc::clone(&engine.runner), pool });
+        let frame = context::enter(frame(&engine, &flight));
         let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
         let started = now();
         let result = bench.attempt(attempts);
@@ -129,22 +129,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     fn set_alarm(&self, timeout: Duration, attempt: u32, current: &Arc<AtomicU32>) {
         let Some(at) = now().checked_add(timeout) else { return };
         let (flight, engine) = (Arc::downgrade(self.flight), Arc::downgrade(self.engine));
-        let current = Arc::clone(current);
-        self.engine.runner.timer().at(
-            at,
-            Box::new(move || {
-                let (Some(flight), Some(engine)) = (flight.upgrade(), engine.upgrade()) else { return };
-                if current.load(Ordering::Acquire) != attempt {
-                    return;
-                }
-                let error = Error::timeout(Some(flight.origin.tally.name), timeout);
-                if flight.cell.finish_early(Err(error.clone())) {
-                    count(&flight.origin.tally.failed);
-                    engine.note(&flight.origin, Fate::TimedOut);
-                    engine.emit(&Event::Failed { function: flight.origin.tally.name, error: &error });
-                }
-            }),
-        );
+        let deadline = Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) };
+        self.engine.runner.timer().at(at, Box::new(deadline));
     }
 
     /// Its waiters have left, for whatever reason.
@@ -261,6 +247,55 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 }
 
+/// The deadline of one attempt.
+struct Deadline<R> {
+    flight: Weak<CallFlight<R>>,
+    engine: Weak<Engine>,
+    timeout: Duration,
+    attempt: u32,
+    /// The attempt that runs now.
+    current: Arc<AtomicU32>,
+}
+
+impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
+    fn ring(self: Box<Self>) {
+        let (Some(flight), Some(engine)) = (self.flight.upgrade(), self.engine.upgrade()) else { return };
+        if self.is_moot() {
+            return;
+        }
+        // Before anyone is woken who might ask why.
+        engine.note(&flight.origin, Fate::TimedOut);
+        let tally = &flight.origin.tally;
+        let error = Error::timeout(Some(tally.name), self.timeout);
+        // Callbacks may take long, or wait for others: not in the thread that keeps the time.
+        let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
+            let (frame, ticket) = (frame(&engine, &flight), engine.runner.ticket());
+            let started = spawn(format!("{}-callbacks", tally.name), None, move || {
+                let _frame = context::enter(frame);
+                callbacks();
+                drop(ticket);
+            });
+            if let Err(error) = started {
+                engine.emit(&Event::ThreadFailed { error: &error });
+            }
+        };
+        if flight.cell.finish_early(Err(error.clone()), elsewhere) {
+            count(&tally.failed);
+            engine.emit(&Event::Failed { function: tally.name, error: &error });
+        }
+    }
+
+    fn is_moot(&self) -> bool {
+        self.current.load(Ordering::Acquire) != self.attempt
+    }
+}
+
+/// What a thread knows while it runs a body, or its callbacks.
+fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
+    let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
+    Frame { node: Arc::clone(flight) as AnyNode, runner: Arc::clone(&engine.runner), pool }
+}
+
 impl Engine {
     fn note(&self, origin: &Origin, fate: Fate) {
         if let Some(key) = &origin.key {
@@ -280,6 +315,10 @@ impl Origin {
 }
 
 impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
+    fn is_pending(&self) -> bool {
+        self.cell.is_queued()
+    }
+
     fn perform(&self) {
         if let Some(job) = self.cell.start() {
             job();
@@ -303,8 +342,16 @@ impl<R: Send + Sync + 'static> Node for CallFlight<R> {
         self.origin.label()
     }
 
-    fn is_queued_in(&self, home: u64) -> bool {
-        self.home == home && self.cell.is_queued()
+    fn home(&self) -> u64 {
+        self.origin.runner.id
+    }
+
+    fn is_done(&self) -> bool {
+        self.cell.is_done()
+    }
+
+    fn is_starving(&self) -> bool {
+        self.origin.runner.is_starving() && self.cell.is_queued()
     }
 
     fn is_given_up(&self) -> bool {

@@ -34,7 +34,7 @@ use crate::flight::claim::{Claim, Guard, Peek, Place};
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
 use crate::memo::history::Fate;
-use crate::run::{Refused, Ticket};
+use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
 use crate::task::{Source, Task};
 use engine::{Engine, Entry};
@@ -161,12 +161,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         }
     }
 
-    /// The spine. Gives the call back only if the queue is full and `wait` is false.
+    /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
     #[inline]
-    pub(crate) fn submit(self, engine: &Arc<Engine>, wait: bool) -> Result<Task<R>, Self> {
+    pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
         match self.fetch_hot(engine) {
             Found::Task(task) => Ok(task),
-            Found::Nothing(slot) => self.fetch_cold(engine, slot, wait),
+            Found::Nothing(slot) => self.fetch_cold(engine, slot, patience),
         }
     }
 
@@ -207,7 +207,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
     #[cold]
     #[inline(never)]
-    fn fetch_cold(self, engine: &Arc<Engine>, slot: SlotKey, wait: bool) -> Result<Task<R>, Self> {
+    fn fetch_cold(self, engine: &Arc<Engine>, slot: SlotKey, patience: Patience) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
         let now = engine.now();
         if !self.refresh {
@@ -216,14 +216,14 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 return Ok(task);
             }
         }
-        let ticket = match engine.runner.admit(wait) {
+        let ticket = match engine.runner.admit(patience) {
             Ok(ticket) => ticket,
             Err(Refused::QueueFull) => return Err(self),
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin { key: Some(key), tally: Arc::clone(&tally) };
-        let flight = new_flight::<R>(engine, origin, self.core.timeout.is_some());
+        let origin = Origin { key: Some(key), tally: Arc::clone(&tally), runner: Arc::clone(&engine.runner) };
+        let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
             let (generation, displaced) = engine.slots.lead_anew(slot, erased);
@@ -311,7 +311,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Err(error) => return Explain::Invalid(error),
         };
         let now = engine.now();
-        match engine.slots.peek(&slot, |entry| read(entry, now), |_| Some(())) {
+        match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,
             Peek::Stale => Explain::Expired,
@@ -396,6 +396,12 @@ fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<
     Some((flight, interest))
 }
 
+/// Whether a run could be joined.
+fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
+    let flight = flight.flight.downcast_ref::<CallFlight<R>>()?;
+    flight.cell.is_open().then_some(())
+}
+
 /// A kept value, or the kept error of a function that keeps them.
 #[inline]
 fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Outcome<R> {
@@ -405,8 +411,8 @@ fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Ou
     })
 }
 
-fn new_flight<R>(engine: &Engine, origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
-    Arc::new(Flight { id: ids::unique(), home: engine.runner.id, timed, origin, cell: Cell::new() })
+fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
+    Arc::new(Flight { id: ids::unique(), timed, origin, cell: Cell::new() })
 }
 
 /// Makes the job and queues it. Whatever fails on the way settles the cell.
@@ -442,12 +448,12 @@ where
     R: Send + Sync + 'static,
     F: FnOnce() -> R + Send + 'static,
 {
-    let ticket = match engine.runner.admit(true) {
+    let ticket = match engine.runner.admit(Patience::Endless) {
         Ok(ticket) => ticket,
         Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
     };
-    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned) };
-    let flight = new_flight::<R>(engine, origin, false);
+    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned), runner: Arc::clone(&engine.runner) };
+    let flight = new_flight::<R>(origin, false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     launch(engine, Arc::clone(&flight), guard, None, ticket, move |_| {

@@ -142,7 +142,7 @@ impl<J, T: Clone> Cell<J, T> {
     /// One more submission wants the outcome. `None` when the run is over or given up: start another.
     pub(crate) fn join(&self) -> Option<Interest> {
         let mut state = self.state.lock();
-        if matches!(state.phase, Phase::Done(_)) || self.is_given_up() {
+        if !self.is_open() {
             return None;
         }
         state.interests += 1;
@@ -151,27 +151,37 @@ impl<J, T: Clone> Cell<J, T> {
 
     /// The single transition to `Done`. Returns whether this was it.
     pub(crate) fn finish(&self, outcome: T) -> bool {
-        self.end(outcome, false)
+        let Some(notice) = self.end(outcome, false) else { return false };
+        notice.deliver();
+        true
     }
 
     /// Like [`finish`](Self::finish), for an outcome that comes while the body goes on (its timeout): the body can see
-    /// that it should stop.
-    pub(crate) fn finish_early(&self, outcome: T) -> bool {
-        self.end(outcome, true)
+    /// that it should stop. Waiters are woken here; what else is due goes to `elsewhere`, if there is anything.
+    pub(crate) fn finish_early(&self, outcome: T, elsewhere: impl FnOnce(Box<dyn FnOnce() + Send>)) -> bool
+    where
+        J: Send + 'static,
+        T: Send + 'static,
+    {
+        let Some(mut notice) = self.end(outcome, true) else { return false };
+        notice.wake();
+        if notice.callbacks.is_empty() {
+            notice.deliver();
+        } else {
+            elsewhere(Box::new(move || notice.deliver()));
+        }
+        true
     }
 
-    fn end(&self, outcome: T, given_up: bool) -> bool {
+    fn end(&self, outcome: T, given_up: bool) -> Option<Notice<J, T>> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Done(_)) {
-            return false;
+            return None;
         }
         if given_up {
             self.given_up.store(true, Ordering::Release);
         }
-        let notice = self.settle(&mut state, outcome);
-        drop(state);
-        notice.deliver();
-        true
+        Some(self.settle(&mut state, outcome))
     }
 
     /// Takes one interest back; its handle reads `outcome` from now on.
@@ -207,6 +217,8 @@ impl<J, T: Clone> Cell<J, T> {
         registration: &mut Registration,
         waker: &Waker,
     ) -> Option<T> {
+        // Cloning and dropping a waker is an executor's code: never under the lock.
+        let mut waker = waker.clone();
         let mut state = self.state.lock();
         if let Some(outcome) = state.outcome(interest) {
             registration.0 = None;
@@ -214,14 +226,17 @@ impl<J, T: Clone> Cell<J, T> {
         }
         let known = registration.0.and_then(|id| state.waiters.iter_mut().find(|w| w.id == id));
         match known {
-            Some(waiter) => waiter.waker.clone_from(waker),
+            Some(waiter) => mem::swap(&mut waiter.waker, &mut waker),
             None => {
                 let id = state.next_waiter;
                 state.next_waiter += 1;
-                state.waiters.push(Waiter { id, interest, waker: waker.clone() });
+                state.waiters.push(Waiter { id, interest, waker });
                 registration.0 = Some(id);
+                return None;
             }
         }
+        drop(state);
+        drop(waker);
         None
     }
 
@@ -267,6 +282,11 @@ impl<J, T: Clone> Cell<J, T> {
 
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
+    }
+
+    /// Whether a submission could join: it is not over, and not given up.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_done() && !self.is_given_up()
     }
 
     pub(crate) fn is_queued(&self) -> bool {
@@ -329,12 +349,16 @@ struct Notice<J, T> {
 }
 
 impl<J, T> Notice<J, T> {
-    fn deliver(self) {
-        let Notice { wakers, callbacks, outcome, job } = self;
-        for waker in wakers {
+    fn wake(&mut self) {
+        for waker in mem::take(&mut self.wakers) {
             // A waker is an executor's code: its panic must not cost the others their wake-up.
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
+    }
+
+    fn deliver(mut self) {
+        self.wake();
+        let Notice { callbacks, outcome, job, .. } = self;
         for callback in callbacks {
             let _ = catch_unwind(AssertUnwindSafe(|| callback(&outcome)));
         }

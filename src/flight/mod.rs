@@ -34,8 +34,6 @@ pub(crate) struct AnyFlight {
 pub(crate) struct Flight<O, R> {
     /// Unique in the process; names the run in the wait graph.
     pub(crate) id: u64,
-    /// The pool that runs it; a worker of another never helps.
-    pub(crate) home: u64,
     /// Its body has a timeout, so a waiter must be able to leave before it ends: nobody runs it inline.
     pub(crate) timed: bool,
     pub(crate) origin: O,

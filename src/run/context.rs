@@ -6,14 +6,15 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+use std::task::Waker;
 
 use super::wait_graph::AnyNode;
 use super::{Runner, graph};
 use crate::sync::Arc;
 
 /// A thread that is not ours (an [`Executor`](crate::Executor)'s) is trusted to have this much stack left when it
-/// starts a job: 256 KiB. Helping beyond it is handed over.
-pub(crate) const FOREIGN_STACK: usize = 256 * 1024;
+/// starts a job, for helping alone: half of the smallest stack that is usual for a thread that runs Rust, 1 MiB.
+pub(crate) const FOREIGN_STACK: usize = 512 * 1024;
 
 /// One body on this thread's stack.
 #[derive(Clone)]
@@ -34,8 +35,9 @@ struct Stack {
 thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
     static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
-    /// The runner whose worker this thread is.
-    static WORKER_OF: Cell<u64> = const { Cell::new(0) };
+    /// The runner whose worker this thread is. Not always that of the innermost frame: a body may run another pool's
+    /// jobs, if that pool's executor says so.
+    static WORKER_OF: RefCell<Option<Arc<Runner>>> = const { RefCell::new(None) };
     /// A future of ours is pending in the current body, and its thread is counted as blocked.
     static AWAITING: Cell<bool> = const { Cell::new(false) };
     /// The current body has polled futures of ours: the graph may hold branches of it.
@@ -44,14 +46,24 @@ thread_local! {
 
 /// Marks this thread as a worker with `stack` bytes. Half of them are for helping: every body, nested ones too, finds at
 /// least the other half.
-pub(super) fn become_worker(runner: u64, stack: usize) {
-    WORKER_OF.set(runner);
+pub(super) fn become_worker(runner: &Arc<Runner>, stack: usize) {
+    WORKER_OF.set(Some(Arc::clone(runner)));
     STACK.set(Some(Stack { base: here(), room: stack / 2 }));
+}
+
+/// This thread is no worker any more.
+pub(super) fn retire() {
+    drop(WORKER_OF.take());
 }
 
 /// Whether this thread is a worker of that runner.
 pub(crate) fn is_worker_of(runner: u64) -> bool {
-    WORKER_OF.get() == runner
+    WORKER_OF.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.id == runner))
+}
+
+/// The runner whose worker this thread is.
+pub(crate) fn worker() -> Option<Arc<Runner>> {
+    WORKER_OF.with_borrow(Clone::clone)
 }
 
 /// Whether one more body fits on this thread's stack.
@@ -112,45 +124,69 @@ impl Drop for Entered {
 }
 
 /// The body of `frame` polls `target`; see [`Graph::await_one`](super::wait_graph::Graph::await_one).
-pub(crate) fn polls(frame: &Frame, target: &AnyNode, check: bool) -> Option<super::wait_graph::Cycle> {
+pub(crate) fn polls(
+    frame: &Frame,
+    target: &AnyNode,
+    waker: &Waker,
+    check: bool,
+) -> Option<super::wait_graph::Cycle> {
     POLLED.set(true);
-    graph().await_one(&frame.node, target, check)
+    graph().await_one(&frame.node, target, waker, check)
 }
 
-/// A future of ours is pending in the body of `frame`: count its thread as blocked until it shows up again.
-/// Gives `false` when the pool has no thread to put in its place and nothing else would run `target`.
-pub(crate) fn suspend(frame: &Frame, target: &AnyNode) -> bool {
-    if AWAITING.get() || !is_worker_of(frame.runner.id) {
-        return true;
+/// A future of ours is pending in the body that runs here: count its thread as blocked until it shows up again.
+/// Gives `false` when no thread is left that would ever run `target`.
+pub(crate) fn suspend(target: &AnyNode) -> bool {
+    if !AWAITING.get()
+        && let Some(worker) = worker()
+    {
+        worker.begin_block(false);
+        AWAITING.set(true);
     }
-    let entered = frame.runner.begin_block(|| graph().needs_thread_of(frame.runner.id, target));
-    AWAITING.set(entered);
-    entered
+    if graph().is_hopeless(std::slice::from_ref(target)) {
+        resume();
+        return false;
+    }
+    true
 }
 
 /// The body shows up again: its thread counts as runnable.
 pub(crate) fn resume() {
-    if AWAITING.replace(false) {
-        let runner = with_current(|frame| frame.map(|frame| Arc::clone(&frame.runner)));
-        if let Some(runner) = runner {
-            runner.end_block();
-        }
+    if AWAITING.replace(false)
+        && let Some(worker) = worker()
+    {
+        worker.end_block(false);
     }
 }
 
 /// Counts this worker as blocked until the value is dropped. `None`: it is no worker, so nobody would replace it.
-pub(crate) fn block_here() -> Option<BlockedHere> {
-    resume();
-    let runner = with_current(|frame| frame.map(|frame| Arc::clone(&frame.runner)))?;
-    (is_worker_of(runner.id) && runner.begin_block(|| false)).then_some(BlockedHere(runner))
+pub(crate) fn block_here() -> Option<Blocked> {
+    Blocked::enter(false)
 }
 
-/// See [`block_here`].
-pub(crate) struct BlockedHere(Arc<Runner>);
+/// As [`block_here`], for something that is no task: as far as anyone can tell it will end by itself.
+pub(crate) fn block_outside() -> Option<Blocked> {
+    resume();
+    with_current(|frame| frame.map(|_| ())).and_then(|()| Blocked::enter(true))
+}
 
-impl Drop for BlockedHere {
+/// A worker that is counted as blocked.
+pub(crate) struct Blocked {
+    worker: Arc<Runner>,
+    outside: bool,
+}
+
+impl Blocked {
+    fn enter(outside: bool) -> Option<Blocked> {
+        let worker = worker()?;
+        worker.begin_block(outside);
+        Some(Blocked { worker, outside })
+    }
+}
+
+impl Drop for Blocked {
     fn drop(&mut self) {
-        self.0.end_block();
+        self.worker.end_block(self.outside);
     }
 }
 

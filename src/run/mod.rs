@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, OnceLock, now};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
 use sizing::Sizing;
 
 /// The one wait graph of the process.
@@ -40,6 +40,8 @@ pub(crate) fn graph() -> &'static wait_graph::Graph {
 
 /// A unit of work in a queue.
 pub(crate) trait Unit: Send + Sync {
+    /// Whether nobody has started or settled it yet.
+    fn is_pending(&self) -> bool;
     /// Runs it here, unless somebody else has started it. Does not panic.
     fn perform(&self);
     /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
@@ -64,6 +66,12 @@ impl Job {
     }
 }
 
+impl Job {
+    fn is_pending(&self) -> bool {
+        self.0.as_ref().is_some_and(|unit| unit.is_pending())
+    }
+}
+
 impl Drop for Job {
     fn drop(&mut self) {
         if let Some(unit) = self.0.take() {
@@ -82,7 +90,7 @@ impl fmt::Debug for Job {
 ///
 /// The pool keeps its memory, its flights and its cycle detection; the executor decides where and when. It may run jobs
 /// in any order. A job that it drops resolves its waiters with [`is_shutdown`](crate::Error::is_shutdown). Threads of an
-/// executor that wait inside a job run the awaited job themselves while at most 256 KiB of stack are used for it; the
+/// executor that wait inside a job run the awaited job themselves while at most 512 KiB of stack are used for it; the
 /// pool can't replace blocked ones, so give the executor threads enough for the waits that your tasks nest otherwise.
 ///
 /// # Examples
@@ -122,6 +130,9 @@ pub(crate) struct Plan {
     pub(crate) on_thread_failed: Box<dyn Fn(&std::io::Error) + Send + Sync>,
 }
 
+/// How many settled jobs may lie in the queue beside twice those that count, before they are swept out.
+const GHOSTS: usize = 1024;
+
 const OPEN: u8 = 0;
 const DRAINING: u8 = 1;
 const REFUSING: u8 = 2;
@@ -137,6 +148,10 @@ pub(crate) struct Runner {
     sizing: Mutex<Sizing>,
     /// A hint that more workers may be runnable than the width: each looks after its job.
     excess: AtomicBool,
+    /// All workers wait for tasks, and no more may be started: what is queued here starves until one goes on.
+    starving: AtomicBool,
+    /// Units that an executor of somebody else's holds, for `close`.
+    held: Mutex<Vec<Weak<dyn Unit>>>,
     /// Spare workers wait here to be recalled.
     recall: Condvar,
     mode: AtomicU8,
@@ -157,6 +172,14 @@ enum Message {
     Nudge,
 }
 
+/// How long a submission waits for room in the queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    None,
+    Until(Instant),
+    Endless,
+}
+
 /// Why a unit can't be queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -175,6 +198,8 @@ impl Runner {
             demand: AtomicI64::new(0),
             sizing: Mutex::new(sizing),
             excess: AtomicBool::new(false),
+            starving: AtomicBool::new(false),
+            held: Mutex::new(Vec::new()),
             recall: Condvar::default(),
             mode: AtomicU8::new(OPEN),
             tickets: AtomicUsize::new(0),
@@ -187,10 +212,9 @@ impl Runner {
     }
 
     /// The right to queue one unit: waits for room in the queue, unless this is one of the pool's own tasks (whose
-    /// nested work passes the bound, or it would deadlock) or `wait` is false.
-    pub(crate) fn admit(self: &Arc<Self>, wait: bool) -> Result<Ticket, Refused> {
-        self.tickets.fetch_add(1, Ordering::SeqCst);
-        let mut ticket = Ticket { runner: Arc::clone(self), stage: Stage::Admitted };
+    /// nested work passes the bound, or it would deadlock).
+    pub(crate) fn admit(self: &Arc<Self>, patience: Patience) -> Result<Ticket, Refused> {
+        let mut ticket = self.ticket();
         let inside = context::is_inside(self.id);
         match self.mode.load(Ordering::SeqCst) {
             OPEN => {}
@@ -201,10 +225,9 @@ impl Runner {
             self.waiting.fetch_add(1, Ordering::SeqCst);
         } else {
             while !self.take_place() {
-                if !wait {
+                if !self.await_place(patience) {
                     return Err(Refused::QueueFull);
                 }
-                self.await_place();
                 if self.mode.load(Ordering::SeqCst) != OPEN {
                     return Err(Refused::Shutdown);
                 }
@@ -216,15 +239,59 @@ impl Runner {
 
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
     pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>) -> Result<(), std::io::Error> {
-        let job = Job::new(unit);
         if let Some(executor) = &self.plan.executor {
+            self.hold(&unit);
             // An executor's panic drops the job, which resolves it.
-            let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(job)));
+            let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(Job::new(unit))));
             return Ok(());
         }
+        if self.queue.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
+            self.sweep();
+        }
+        let job = Job::new(unit);
         // The channel is never disconnected: the runner holds both ends.
         let _ = self.queue.0.send(Message::Job(job));
         if self.demand.fetch_add(1, Ordering::SeqCst) >= 0 { self.start_if_needed() } else { Ok(()) }
+    }
+
+    /// Remembers what an executor is given, as long as it is pending.
+    fn hold(&self, unit: &Arc<dyn Unit>) {
+        let mut held = self.held.lock();
+        if held.len() == held.capacity() {
+            held.retain(|unit| unit.upgrade().is_some_and(|unit| unit.is_pending()));
+        }
+        held.push(Arc::downgrade(unit));
+    }
+
+    /// Takes out of the queue what was cancelled or has been run by its waiter: it is no longer counted, so nothing but
+    /// this bounds it.
+    #[cold]
+    fn sweep(&self) {
+        for _ in 0..self.queue.1.len() {
+            match self.queue.1.try_recv() {
+                Ok(Message::Job(job)) if !job.is_pending() => {
+                    self.demand.fetch_sub(1, Ordering::SeqCst);
+                }
+                Ok(message) => drop(self.queue.0.send(message)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether what is queued here is run only after one of its waiting bodies goes on.
+    pub(crate) fn is_starving(&self) -> bool {
+        self.starving.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody else's threads run the jobs.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.plan.executor.is_some()
+    }
+
+    /// A share in the pool without a unit: it has not ended while this lives.
+    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+        self.tickets.fetch_add(1, Ordering::SeqCst);
+        Ticket { runner: Arc::clone(self), stage: Stage::Admitted }
     }
 
     pub(crate) fn timer(&self) -> &timer::Timer {
@@ -247,16 +314,27 @@ impl Runner {
             .is_ok()
     }
 
-    fn await_place(&self) {
+    /// Waits until there may be room, or the pool ends. `false`: out of patience.
+    fn await_place(&self, patience: Patience) -> bool {
+        let deadline = match patience {
+            Patience::None => return false,
+            Patience::Until(deadline) => Some(deadline),
+            Patience::Endless => None,
+        };
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
-        while self.waiting.load(Ordering::SeqCst) >= self.plan.queue
-            && self.mode.load(Ordering::SeqCst) == OPEN
-        {
-            gate = self.opened.wait(gate);
+        let mut in_time = true;
+        while in_time && self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+            gate = match deadline {
+                None => self.opened.wait(gate),
+                Some(at) => self.opened.wait_until(gate, at),
+            };
+            in_time = deadline.is_none_or(|at| now() < at);
         }
         drop(gate);
         self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+        // A wake-up that comes with the deadline is used, or it would be lost to the others.
+        in_time || self.waiting.load(Ordering::SeqCst) < self.plan.queue
     }
 
     fn give_place(&self) {
@@ -279,17 +357,19 @@ impl Runner {
                     drop(job);
                 }
             }
+            let held = std::mem::take(&mut *self.held.lock());
+            held.iter().filter_map(Weak::upgrade).for_each(|unit| unit.abandon());
         }
         drop(self.gate.lock());
         self.opened.notify_all();
         self.end_if_idle();
     }
 
-    /// Waits until all work is done and all threads are gone. `false`: not by `deadline`. Inside one of the pool's own
-    /// tasks it does not wait, since it would wait for itself.
+    /// Waits until all work is done and all threads are gone. `false`: they are not, by `deadline`. Inside one of the
+    /// pool's own tasks it does not wait, since it would wait for itself.
     pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
         if context::is_inside(self.id) || context::is_worker_of(self.id) {
-            return true;
+            return false;
         }
         let mut gate = self.gate.lock();
         loop {

@@ -23,6 +23,8 @@ pub(super) struct Sizing {
     cap: usize,
     live: usize,
     blocked: usize,
+    /// Those of the blocked ones that wait for something that is no task.
+    outside: usize,
     spare: usize,
     /// Spare workers that are wanted back and have not woken yet: counted as runnable.
     recalled: usize,
@@ -50,6 +52,7 @@ impl Sizing {
             cap,
             live: 0,
             blocked: 0,
+            outside: 0,
             spare: 0,
             recalled: 0,
             handles: Vec::new(),
@@ -95,12 +98,24 @@ impl Sizing {
         self.live -= 1;
     }
 
-    pub(super) fn block(&mut self) {
+    pub(super) fn block(&mut self, outside: bool) {
         self.blocked += 1;
+        self.outside += usize::from(outside);
     }
 
-    pub(super) fn unblock(&mut self) {
+    pub(super) fn unblock(&mut self, outside: bool) {
         self.blocked -= 1;
+        self.outside -= usize::from(outside);
+    }
+
+    /// All wait for tasks: nothing that is queued here is run before one of them goes on.
+    pub(super) fn all_wait(&self) -> bool {
+        self.runnable() == 0 && self.outside == 0
+    }
+
+    /// Another thread could be started, or recalled.
+    pub(super) fn can_grow(&self) -> bool {
+        self.live < self.cap || self.spare > self.recalled
     }
 
     /// More are runnable than the width.

@@ -10,7 +10,15 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use crate::sync::{JoinHandle, Mutex, now, spawn};
 
 /// What happens at a deadline.
-pub(crate) type Alarm = Box<dyn FnOnce() + Send>;
+pub(crate) trait Alarm: Send {
+    /// It is time.
+    fn ring(self: Box<Self>);
+    /// Nobody is left to hear it.
+    fn is_moot(&self) -> bool;
+}
+
+/// How many alarms there may be before the first look for moot ones: most bodies end long before their deadline.
+const FIRST_LOOK: usize = 1024;
 
 /// Calls alarms at their time, in order.
 pub(crate) struct Timer {
@@ -20,7 +28,7 @@ pub(crate) struct Timer {
 
 struct Entry {
     at: Instant,
-    alarm: Alarm,
+    alarm: Box<dyn Alarm>,
 }
 
 impl Timer {
@@ -29,7 +37,7 @@ impl Timer {
     }
 
     /// Calls `alarm` at `at`. `false`: the timer's thread can't be started.
-    pub(crate) fn at(&self, at: Instant, alarm: Alarm) -> bool {
+    pub(crate) fn at(&self, at: Instant, alarm: Box<dyn Alarm>) -> bool {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let (send, receive) = unbounded();
@@ -53,19 +61,26 @@ impl Timer {
 
 fn keep_time(incoming: &crossbeam_channel::Receiver<Entry>) {
     let mut due: BinaryHeap<Reverse<Entry>> = BinaryHeap::new();
+    let mut look_at = FIRST_LOOK;
     loop {
         let received = match due.peek() {
             None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(Reverse(first)) => incoming.recv_deadline(first.at),
         };
         match received {
-            Ok(entry) => due.push(Reverse(entry)),
+            Ok(entry) => {
+                due.push(Reverse(entry));
+                if due.len() >= look_at {
+                    due.retain(|Reverse(entry)| !entry.alarm.is_moot());
+                    look_at = FIRST_LOOK.max(2 * due.len());
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
         while due.peek().is_some_and(|Reverse(first)| first.at <= now()) {
             if let Some(Reverse(entry)) = due.pop() {
-                (entry.alarm)();
+                entry.alarm.ring();
             }
         }
     }

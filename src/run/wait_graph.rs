@@ -2,13 +2,19 @@
 //!
 //! A node is a task whose body is running. While the body waits, the node has *branches*: the tasks it waits for. A wait
 //! for one task has one branch; a wait for several (`wait` for the first, `as_completed`, several futures polled) is an
-//! or-edge: any of them lets it go on.
+//! or-edge: any of them lets it go on. A node *goes on* if it has no branches (it runs, or will be run), or if one of its
+//! branches is done (it is about to wake).
 //!
 //! # Invariant
 //!
-//! From every waiting node some node without branches can be reached: one that runs, or will be run. A wait that would
-//! break this is refused with the names along the cycle, before it is entered. So the graph never holds a closed set of
-//! waiters, and whoever closes one is the one who is told.
+//! From every waiting node some node that goes on can be reached. A wait that would break this is refused with the names
+//! along the cycle, before it is entered. So the graph never holds a closed set of waiters, and whoever closes one is the
+//! one who is told.
+//!
+//! A *starving* task closes cycles of another kind: it is queued in a pool whose threads all wait, at its hard cap. It will
+//! be run when any of that pool's bodies goes on, so to [`Graph::is_hopeless`] it waits for any of them. That is asked by
+//! each waiter after its edge is entered and its thread is counted as blocked; whichever of several comes last sees all
+//! the others.
 //!
 //! # Transitions, all under the one lock
 //!
@@ -17,17 +23,17 @@
 //! | node gets its branches | the thread that runs its body, before it blocks ([`Graph::block`]) | yes: refused if all it can reach waits |
 //! | branches go back to what they were | the same thread, after it wakes (drop of [`Blocked`]) | removing needs none |
 //! | a polled future is added | the thread that polls it in a body ([`Graph::await_one`]) | on its *second* pending poll, since a combinator polls all of its branches before it sleeps |
-//! | a polled future is removed | when it is ready or dropped ([`Graph::forget_one`]) | none |
+//! | a polled future is removed | when it is ready or dropped ([`Graph::forget_one`]) | yes: if the rest is closed now, their wakers are called, and their next poll is told |
 //!
 //! Two threads that close a cycle from both ends at once are ordered by the lock: the second one sees the first's edge.
-//! A finished task never has branches, so an edge to it can't be part of a cycle; stale edges are harmless.
 //!
-//! The lock is held only over look-ups here. Labels are rendered after it is released.
+//! The lock is held only over look-ups here. Labels are rendered, and wakers called, after it is released.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
+use std::task::Waker;
 
 use crate::sync::{Arc, Mutex};
 
@@ -37,8 +43,12 @@ pub(crate) trait Node: Send + Sync {
     fn id(&self) -> u64;
     /// How messages call it: `name(#short-key)`.
     fn label(&self) -> String;
-    /// Whether it still lies in the queue of the pool `home`.
-    fn is_queued_in(&self, home: u64) -> bool;
+    /// The pool that runs it.
+    fn home(&self) -> u64;
+    /// Whether it has its outcome.
+    fn is_done(&self) -> bool;
+    /// Whether it is queued, and its pool has no thread that could take it: all wait, and no more may be started.
+    fn is_starving(&self) -> bool;
     /// Whether nobody wants its outcome any more.
     fn is_given_up(&self) -> bool;
 }
@@ -58,6 +68,8 @@ pub(crate) struct Graph {
 struct Waits {
     waiter: AnyNode,
     branches: Vec<AnyNode>,
+    /// The wakers of those branches that are polled futures.
+    wakers: Vec<(u64, Waker)>,
 }
 
 impl Graph {
@@ -74,30 +86,45 @@ impl Graph {
     }
 
     /// Adds a future that `waiter`'s body polls. With `check`, says which cycle its pending futures close, if so.
-    pub(crate) fn await_one(&self, waiter: &AnyNode, target: &AnyNode, check: bool) -> Option<Cycle> {
+    pub(crate) fn await_one(
+        &self,
+        waiter: &AnyNode,
+        target: &AnyNode,
+        waker: &Waker,
+        check: bool,
+    ) -> Option<Cycle> {
+        // Cloning and dropping a waker is an executor's code.
+        let (id, waker) = (target.id(), waker.clone());
         let mut waits = self.waits.lock();
         let entry = waits.entry(waiter.id()).or_insert_with(|| Waits::of(waiter));
-        if entry.branches.iter().all(|branch| branch.id() != target.id()) {
+        if entry.branches.iter().all(|branch| branch.id() != id) {
             entry.branches.push(Arc::clone(target));
         }
-        if !check {
-            return None;
-        }
-        let branches = entry.branches.clone();
-        let path = closed(&waits, waiter, &branches);
+        let before = entry.wakers.extract_if(.., |(of, _)| *of == id).next();
+        entry.wakers.push((id, waker));
+        let path = if check { closed(&waits, waiter, &waits[&waiter.id()].branches) } else { None };
         drop(waits);
+        drop(before);
         path.map(|path| labels(&path))
     }
 
     /// `waiter` no longer polls `target`.
     pub(crate) fn forget_one(&self, waiter: u64, target: u64) {
         let mut waits = self.waits.lock();
-        if let Some(entry) = waits.get_mut(&waiter) {
-            entry.branches.retain(|branch| branch.id() != target);
-            if entry.branches.is_empty() {
-                waits.remove(&waiter);
-            }
+        let Some(entry) = waits.get_mut(&waiter) else { return };
+        let branch = entry.branches.extract_if(.., |branch| branch.id() == target).next();
+        let waker = entry.wakers.extract_if(.., |(of, _)| *of == target).next();
+        let (mut woken, mut removed) = (Vec::new(), None);
+        if entry.branches.is_empty() {
+            removed = waits.remove(&waiter);
+        } else if closed(&waits, &waits[&waiter].waiter, &waits[&waiter].branches).is_some()
+            && let Some(entry) = waits.get_mut(&waiter)
+        {
+            woken = mem::take(&mut entry.wakers);
         }
+        drop(waits);
+        drop((branch, waker, removed));
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// `waiter`'s body has ended: whatever it polled, it waits no more.
@@ -106,18 +133,22 @@ impl Graph {
         drop(left);
     }
 
-    /// Whether everything that `target` depends on lies in the queue of `home`: without a thread there it never ends.
-    pub(crate) fn needs_thread_of(&self, home: u64, target: &AnyNode) -> bool {
+    /// Whether a wait for any of `targets` would never end for want of a thread: nothing they depend on goes on.
+    pub(crate) fn is_hopeless(&self, targets: &[AnyNode]) -> bool {
         let waits = self.waits.lock();
         let mut seen = BTreeSet::new();
-        let mut next = vec![Arc::clone(target)];
+        let mut next = targets.to_vec();
         while let Some(node) = next.pop() {
             if !seen.insert(node.id()) {
                 continue;
             }
             match waits.get(&node.id()) {
+                _ if node.is_done() => return false,
                 Some(entry) if !entry.branches.is_empty() => next.extend(entry.branches.iter().cloned()),
-                _ if node.is_queued_in(home) => {}
+                _ if node.is_starving() => {
+                    let bodies = waits.values().filter(|entry| entry.waiter.home() == node.home());
+                    next.extend(bodies.map(|entry| Arc::clone(&entry.waiter)));
+                }
                 _ => return false,
             }
         }
@@ -132,7 +163,7 @@ impl Graph {
 
 impl Waits {
     fn of(waiter: &AnyNode) -> Waits {
-        Waits { waiter: Arc::clone(waiter), branches: Vec::new() }
+        Waits { waiter: Arc::clone(waiter), branches: Vec::new(), wakers: Vec::new() }
     }
 }
 
@@ -176,13 +207,18 @@ fn closed(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -
         }
         home
     };
+    if targets.iter().any(|target| target.is_done()) {
+        return None;
+    }
     back = back.or(reach(waiter.id(), targets, &mut from, &mut nodes));
     let mut at = 0;
     while at < nodes.len() {
         let node = nodes[at].id();
         at += 1;
         match waits.get(&node) {
-            Some(entry) if !entry.branches.is_empty() => {
+            Some(entry)
+                if !entry.branches.is_empty() && !entry.branches.iter().any(|node| node.is_done()) =>
+            {
                 back = back.or(reach(node, &entry.branches, &mut from, &mut nodes));
             }
             _ => return None,

@@ -8,13 +8,17 @@
 use std::io;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 
 use super::sizing::{Sizing, Source};
 use super::{Job, Message, Runner, context};
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, MutexGuard, now, spawn};
+use crate::sync::{Arc, now, spawn};
+
+/// As good as without end, and short enough to be added to any clock.
+pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Runner {
     /// Starts or recalls a worker if a job lies there for which nobody looks, as far as the width allows. An error means
@@ -23,21 +27,33 @@ impl Runner {
         if self.demand.load(Ordering::SeqCst) <= 0 {
             return Ok(());
         }
-        match self.add_worker(self.sizing.lock()) {
-            Added::Failed { error, live: 0 } => Err(error),
+        let added = self.add_worker(&mut self.sizing.lock());
+        match self.reported(added) {
+            Err(NoWorker { error: Some(error), live: 0 }) => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn add_worker(self: &Arc<Self>, mut sizing: MutexGuard<'_, Sizing>) -> Added {
+    /// Tells the listener, which is user code, of a thread that could not be started; no lock is held.
+    fn reported(&self, added: Result<(), NoWorker>) -> Result<(), NoWorker> {
+        if let Err(NoWorker { error: Some(error), .. }) = &added {
+            (self.plan.on_thread_failed)(error);
+        }
+        added
+    }
+
+    fn add_worker(self: &Arc<Self>, sizing: &mut Sizing) -> Result<(), NoWorker> {
+        if self.is_over() {
+            // The job that asked for it has been run already, and whoever ends the pool counts its threads.
+            return Ok(());
+        }
         match sizing.one_more() {
-            Source::NotNeeded => return Added::Yes,
-            Source::AtCap => return Added::AtCap,
+            Source::NotNeeded => return Ok(()),
+            Source::AtCap => return Err(NoWorker { error: None, live: sizing.live() }),
             Source::Recall => {
                 self.demand.fetch_sub(1, Ordering::SeqCst);
-                drop(sizing);
                 self.recall.notify_one();
-                return Added::Yes;
+                return Ok(());
             }
             Source::Start => {}
         }
@@ -47,42 +63,36 @@ impl Runner {
         match spawn(name, Some(self.plan.stack_size), move || runner.work()) {
             Ok(handle) => {
                 sizing.started(handle);
-                Added::Yes
+                Ok(())
             }
             Err(error) => {
                 sizing.ended();
-                let live = sizing.live();
                 self.demand.fetch_add(1, Ordering::SeqCst);
-                drop(sizing);
-                (self.plan.on_thread_failed)(&error);
-                Added::Failed { error, live }
+                Err(NoWorker { error: Some(error), live: sizing.live() })
             }
         }
     }
 
-    /// This worker's body is about to wait: put another in its place if there is work for it. `false`: there is none to
-    /// be had, nobody else runs, and by `hopeless` nothing but a worker of this pool would end the wait.
-    pub(crate) fn begin_block(self: &Arc<Self>, hopeless: impl FnOnce() -> bool) -> bool {
+    /// This worker's body is about to wait (`outside`: for something that is no task): put another in its place if there
+    /// is work for it. If there is none to be had, and all wait now, what is queued here starves.
+    pub(crate) fn begin_block(self: &Arc<Self>, outside: bool) {
         let mut sizing = self.sizing.lock();
-        sizing.block();
-        if self.demand.load(Ordering::SeqCst) <= 0 {
-            return true;
-        }
-        if let Added::Yes = self.add_worker(sizing) {
-            return true;
-        }
-        let mut sizing = self.sizing.lock();
-        if sizing.runnable() == 0 && hopeless() {
-            sizing.unblock();
-            return false;
-        }
-        true
+        sizing.block(outside);
+        let added = match self.demand.load(Ordering::SeqCst) {
+            ..=0 => Ok(()),
+            _ => self.add_worker(&mut sizing),
+        };
+        let can_grow = added.is_ok() && sizing.can_grow();
+        self.starving.store(sizing.all_wait() && !can_grow, Ordering::SeqCst);
+        drop(sizing);
+        let _ = self.reported(added);
     }
 
     /// The wait is over.
-    pub(crate) fn end_block(&self) {
+    pub(crate) fn end_block(&self, outside: bool) {
         let mut sizing = self.sizing.lock();
-        sizing.unblock();
+        sizing.unblock(outside);
+        self.starving.store(false, Ordering::SeqCst);
         if sizing.has_excess() {
             self.excess.store(true, Ordering::Relaxed);
         }
@@ -102,8 +112,9 @@ impl Runner {
         let mut sizing = self.sizing.lock();
         sizing.resize(width);
         let missing = sizing.width().saturating_sub(sizing.runnable());
-        let nudges = if sizing.has_excess() { sizing.live() } else { 0 };
-        self.excess.store(nudges > 0, Ordering::Relaxed);
+        let nudges = sizing.live();
+        self.excess.store(sizing.has_excess(), Ordering::Relaxed);
+        self.starving.store(false, Ordering::SeqCst);
         drop(sizing);
         for _ in 0..nudges {
             let _ = self.queue.0.send(Message::Nudge);
@@ -114,7 +125,7 @@ impl Runner {
     }
 
     fn work(self: Arc<Self>) {
-        context::become_worker(self.id, self.plan.stack_size);
+        context::become_worker(&self, self.plan.stack_size);
         if let Some(hook) = &self.plan.on_thread_start {
             // The thread is as good as any without it.
             let _ = catch_unwind(AssertUnwindSafe(hook));
@@ -124,11 +135,13 @@ impl Runner {
             let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
             self.demand.fetch_sub(1, Ordering::SeqCst);
         }
+        context::retire();
         self.signal_end();
     }
 
     /// The next job for this worker, which has announced that it looks; `None`: leave (it is no longer counted).
     fn next(&self) -> Option<Job> {
+        let mut patience = self.plan.keep_alive;
         loop {
             if self.excess.load(Ordering::Relaxed) && !self.stand_by() {
                 return None;
@@ -136,11 +149,11 @@ impl Runner {
             // Before it looks: the next message may be the nudge that another worker sleeps for.
             let message = match self.is_over() {
                 true => Err(RecvTimeoutError::Disconnected),
-                false => self.queue.1.recv_timeout(self.plan.keep_alive),
+                false => self.queue.1.recv_timeout(patience),
             };
             match message {
                 Ok(Message::Job(job)) => return Some(job),
-                Ok(Message::Nudge) => {}
+                Ok(Message::Nudge) => patience = self.plan.keep_alive,
                 Err(_) => {
                     let mut sizing = self.sizing.lock();
                     let promised = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
@@ -149,6 +162,8 @@ impl Runner {
                         return None;
                     }
                     self.demand.fetch_sub(1, Ordering::SeqCst);
+                    // One of those that stay: only a job or a nudge changes that.
+                    patience = FOREVER;
                 }
             }
         }
@@ -179,8 +194,9 @@ impl Runner {
     }
 }
 
-enum Added {
-    Yes,
-    AtCap,
-    Failed { error: io::Error, live: usize },
+/// No worker could be added.
+struct NoWorker {
+    /// What the system said; `None`: the hard cap is reached.
+    error: Option<io::Error>,
+    live: usize,
 }

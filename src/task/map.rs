@@ -36,9 +36,11 @@ pub const DEFAULT_WINDOW: usize = 1024;
 /// # Ok::<(), memopool::Error>(())
 /// ```
 #[must_use = "a map submits nothing before it is iterated"]
-pub struct Map<I, R: Send + Sync + 'static> {
+pub struct Map<I: Iterator, R: Send + Sync + 'static> {
     pool: Pool,
     calls: Fuse<I>,
+    /// Pulled, and turned away by a full queue.
+    held: Option<I::Item>,
     ahead: Ahead<R>,
     window: usize,
     since: Instant,
@@ -102,6 +104,7 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
         Map {
             pool,
             calls: calls.fuse(),
+            held: None,
             ahead: Ahead::Ordered(VecDeque::new()),
             window: DEFAULT_WINDOW,
             since: now(),
@@ -142,34 +145,43 @@ where
         if self.over {
             return None;
         }
+        let deadline = self.timeout.and_then(|timeout| self.since.checked_add(timeout));
         while self.ahead.len() < self.window {
-            match self.calls.next() {
-                Some(call) => self.ahead.push(self.pool.submit(call)),
-                None => break,
+            let Some(call) = self.held.take().or_else(|| self.calls.next()) else { break };
+            // Waits for room in the queue only if there is nothing else to wait for.
+            let submitted = match self.ahead.len() {
+                0 => self.pool.submit_until(call, deadline),
+                _ => self.pool.try_submit(call),
+            };
+            match submitted {
+                Ok(task) => self.ahead.push(task),
+                Err(call) => {
+                    self.held = Some(call);
+                    break;
+                }
             }
         }
-        let of = self.ahead.len();
+        let of = self.ahead.len() + usize::from(self.held.is_some());
         if of == 0 {
             return None;
         }
-        let deadline = self.timeout.and_then(|timeout| self.since.checked_add(timeout));
         let next = self.ahead.next(deadline);
         if next.is_none() {
             self.over = true;
-            let unfinished = self.ahead.abandon();
+            let unfinished = self.ahead.abandon() + usize::from(self.held.is_some());
             return Some(Err(Error::deadline(unfinished, of, self.timeout.unwrap_or_default())));
         }
         next
     }
 }
 
-impl<I, R: Send + Sync + 'static> Drop for Map<I, R> {
+impl<I: Iterator, R: Send + Sync + 'static> Drop for Map<I, R> {
     fn drop(&mut self) {
         self.ahead.abandon();
     }
 }
 
-impl<I, R: Send + Sync + 'static> fmt::Debug for Map<I, R> {
+impl<I: Iterator, R: Send + Sync + 'static> fmt::Debug for Map<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("ahead", &self.ahead.len()).finish_non_exhaustive()
     }

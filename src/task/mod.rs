@@ -291,25 +291,21 @@ impl<R: Send + Sync + 'static> Task<R> {
             return Ok(flight.cell.wait(*interest, deadline));
         };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
-        let blocked = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
+        let waiting = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
         if deadline.is_none() && self.help(&frame) {
             return Ok(flight.cell.outcome(*interest));
         }
         snooze(flight);
-        let outcome = match self.await_briefly(deadline) {
-            Some(outcome) => Some(outcome),
-            None if !context::is_worker_of(frame.runner.id) => flight.cell.wait(*interest, deadline),
-            None => {
-                let hopeless = || deadline.is_none() && graph().needs_thread_of(frame.runner.id, &target);
-                if !frame.runner.begin_block(hopeless) {
-                    return Err(no_thread_left(&frame));
-                }
-                let outcome = flight.cell.wait(*interest, deadline);
-                frame.runner.end_block();
-                outcome
-            }
-        };
+        if let Some(outcome) = self.await_briefly(deadline) {
+            return Ok(Some(outcome));
+        }
+        let blocked = context::block_here();
+        if deadline.is_none() && graph().is_hopeless(&[target]) {
+            return Err(no_thread_left(flight));
+        }
+        let outcome = flight.cell.wait(*interest, deadline);
         drop(blocked);
+        drop(waiting);
         Ok(outcome)
     }
 
@@ -327,7 +323,7 @@ impl<R: Send + Sync + 'static> Task<R> {
     /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run.
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
-        if flight.home != frame.runner.id || flight.timed || !context::has_room() {
+        if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {
             return false;
         }
         match flight.cell.start() {
@@ -366,10 +362,11 @@ fn snooze<R>(flight: &CallFlight<R>) {
 }
 
 #[cold]
-fn no_thread_left(frame: &Frame) -> Error {
+fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
     Error::full(format!(
-        "waiting needs one more thread, but all {} are waiting: raise `max_os_threads`, or `stack_size` for deeper nesting",
-        frame.runner.max_os_threads()
+        "waiting needs one more thread, but all {} of the pool wait: raise its `max_os_threads`, or its `stack_size` for \
+         deeper nesting",
+        flight.origin.runner.max_os_threads()
     ))
 }
 
@@ -415,7 +412,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         let Some(frame) = context::current() else { return Poll::Pending };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
         let again = polling.waiter.replace(frame.node.id()).is_some();
-        if let Some(path) = context::polls(&frame, &target, again) {
+        if let Some(path) = context::polls(&frame, &target, cx.waker(), again) {
             task.polling = None;
             return Poll::Ready(Err(Error::cycle(path)));
         }
@@ -423,7 +420,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if context::suspend(&frame, &target) {
+        if context::suspend(&target) {
             return Poll::Pending;
         }
         // No thread is left: help after all, or say so.
@@ -435,7 +432,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
                 Poll::Ready(outcome)
             }
             None if helped => Poll::Pending,
-            None => Poll::Ready(Err(no_thread_left(&frame))),
+            None => Poll::Ready(Err(no_thread_left(&flight))),
         }
     }
 }

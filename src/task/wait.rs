@@ -251,28 +251,25 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let parker = &self.ready.parker;
         let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
-        let blocked = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
-        if !context::is_worker_of(frame.runner.id) {
-            // Nobody replaces a thread that an executor owns: it helps.
-            if self.deadline.is_none() && self.pending().any(|task| task.help(&frame)) {
-                return Ok(true);
-            }
+        let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
+        let blocked = context::block_here();
+        if self.deadline.is_some() || (blocked.is_some() && !graph().is_hopeless(&nodes)) {
             return Ok(parker.park(self.deadline));
         }
-        let home = frame.runner.id;
-        let hopeless =
-            || self.deadline.is_none() && nodes.iter().all(|node| graph().needs_thread_of(home, node));
-        if frame.runner.begin_block(hopeless) {
-            let woken = parker.park(self.deadline);
-            frame.runner.end_block();
-            return Ok(woken);
-        }
+        // No thread is left to put in our place, or nobody does that for an executor's threads: run one of them here.
         drop(blocked);
-        // No thread is left to put in our place: run one of them here after all.
-        match self.pending().find(|task| task.help(&frame)) {
-            Some(_) => Ok(true),
-            None => Err(no_thread_left(&frame)),
+        drop(waiting);
+        if self.pending().any(|task| task.help(&frame)) {
+            return Ok(true);
         }
+        let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
+        let blocked = context::block_here();
+        if graph().is_hopeless(&nodes) {
+            return Err(self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left));
+        }
+        let woken = parker.park(None);
+        drop((blocked, waiting));
+        Ok(woken)
     }
 
     fn give_up_first(&mut self, error: Error) -> Result<(usize, Task<R>), End> {
@@ -303,6 +300,14 @@ impl<R: Send + Sync + 'static> Task<R> {
             State::InFlight { flight, interest, .. } => {
                 flight.cell.poll(*interest, registration, waker).is_some()
             }
+        }
+    }
+
+    #[cold]
+    fn no_thread_left(&self) -> Error {
+        match &self.state {
+            State::Ready { .. } => Error::cancelled(),
+            State::InFlight { flight, .. } => no_thread_left(flight),
         }
     }
 

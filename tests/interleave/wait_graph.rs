@@ -4,6 +4,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::task::Waker;
 
 use crate::explore;
 use crate::run::wait_graph::{AnyNode, Cycle, Graph, Node};
@@ -20,7 +21,15 @@ impl Node for Task {
         self.0.to_owned()
     }
 
-    fn is_queued_in(&self, _: u64) -> bool {
+    fn home(&self) -> u64 {
+        1
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn is_starving(&self) -> bool {
         false
     }
 
@@ -138,7 +147,7 @@ fn a_wait_for_any_of_two_is_refused_when_both_wait_back() {
 fn an_ended_wait_is_taken_back() {
     explore(|| {
         let graph = Arc::new(Graph::default());
-        assert_eq!(graph.await_one(&task("a"), &task("c"), false), None);
+        assert_eq!(graph.await_one(&task("a"), &task("c"), Waker::noop(), false), None);
         let other = Arc::clone(&graph);
         let other = spawn(move || other.block(&task("b"), vec![task("a")]).map(drop));
         let mine = graph.block(&task("a"), vec![task("b")]).map(drop);
@@ -166,8 +175,8 @@ fn of_two_that_poll_each_other_one_is_told() {
         let graph = Arc::new(Graph::default());
         let poll_twice = |graph: &Graph, waiter, target| {
             let (waiter, target) = (task(waiter), task(target));
-            assert_eq!(graph.await_one(&waiter, &target, false), None);
-            graph.await_one(&waiter, &target, true)
+            assert_eq!(graph.await_one(&waiter, &target, Waker::noop(), false), None);
+            graph.await_one(&waiter, &target, Waker::noop(), true)
         };
         let other = Arc::clone(&graph);
         let other = spawn(move || poll_twice(&other, "b", "a"));
