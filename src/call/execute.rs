@@ -126,6 +126,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 
     /// At the deadline of this attempt its waiters leave; the body can't be killed, but it can see that.
+    ///
+    /// Out of line, as [`conclude`](Self::conclude) is: what they need of the stack must not lie below the body.
+    #[inline(never)]
     fn set_alarm(&self, timeout: Duration, attempt: u32, current: &Arc<AtomicU32>) {
         let Some(at) = now().checked_add(timeout) else { return };
         let (flight, engine) = (Arc::downgrade(self.flight), Arc::downgrade(self.engine));
@@ -138,6 +141,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         self.flight.cell.is_given_up() || self.flight.cell.is_done()
     }
 
+    #[inline(never)]
     fn conclude(&self, guard: Lead<R>, result: Result<R, Failure>, took: Duration) {
         let tally = &self.flight.origin.tally;
         if self.flight.cell.is_done() {

@@ -2,9 +2,10 @@
 //!
 //! 1. [`worker`] — the threads: started on demand, reused when idle, retired, spare.
 //! 2. [`sizing`] — how many there are, and who may be started.
-//! 3. [`context`] — what a thread knows of the body it runs.
-//! 4. [`wait_graph`] — who waits for whom.
-//! 5. [`timer`] — deadlines of bodies.
+//! 3. [`idle`] — workers that look for a job, awake or asleep.
+//! 4. [`context`] — what a thread knows of the body it runs.
+//! 5. [`wait_graph`] — who waits for whom.
+//! 6. [`timer`] — deadlines of bodies.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -17,6 +18,7 @@
 //! mode after, the one who ends the pool sets the mode first and counts the tickets after: so none slips between.
 
 pub(crate) mod context;
+mod idle;
 pub(crate) mod sizing;
 pub(crate) mod timer;
 pub(crate) mod wait_graph;
@@ -30,6 +32,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
+use idle::Idle;
 use sizing::Sizing;
 
 /// The one wait graph of the process.
@@ -141,7 +144,8 @@ const REFUSING: u8 = 2;
 pub(crate) struct Runner {
     pub(crate) id: u64,
     plan: Plan,
-    queue: (Sender<Message>, Receiver<Message>),
+    queue: (Sender<Job>, Receiver<Job>),
+    idle: Idle,
     /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
     /// sides, so it changes nothing here.
     demand: AtomicI64,
@@ -164,12 +168,6 @@ pub(crate) struct Runner {
     gate: Mutex<()>,
     opened: Condvar,
     timer: timer::Timer,
-}
-
-enum Message {
-    Job(Job),
-    /// Look whether you are still wanted.
-    Nudge,
 }
 
 /// How long a submission waits for room in the queue.
@@ -195,6 +193,7 @@ impl Runner {
             timer: timer::Timer::new(format!("{}-timer", plan.name)),
             plan,
             queue: unbounded(),
+            idle: Idle::default(),
             demand: AtomicI64::new(0),
             sizing: Mutex::new(sizing),
             excess: AtomicBool::new(false),
@@ -250,8 +249,10 @@ impl Runner {
         }
         let job = Job::new(unit);
         // The channel is never disconnected: the runner holds both ends.
-        let _ = self.queue.0.send(Message::Job(job));
-        if self.demand.fetch_add(1, Ordering::SeqCst) >= 0 { self.start_if_needed() } else { Ok(()) }
+        let _ = self.queue.0.send(job);
+        let missing = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
+        self.idle.wake_one();
+        if missing { self.start_if_needed() } else { Ok(()) }
     }
 
     /// Remembers what an executor is given, as long as it is pending.
@@ -269,10 +270,10 @@ impl Runner {
     fn sweep(&self) {
         for _ in 0..self.queue.1.len() {
             match self.queue.1.try_recv() {
-                Ok(Message::Job(job)) if !job.is_pending() => {
+                Ok(job) if !job.is_pending() => {
                     self.demand.fetch_sub(1, Ordering::SeqCst);
                 }
-                Ok(message) => drop(self.queue.0.send(message)),
+                Ok(job) => drop(self.queue.0.send(job)),
                 Err(_) => return,
             }
         }
@@ -351,11 +352,9 @@ impl Runner {
     pub(crate) fn close(&self, refuse_all: bool) {
         self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
         if refuse_all {
-            while let Ok(message) = self.queue.1.try_recv() {
-                if let Message::Job(job) = message {
-                    self.demand.fetch_sub(1, Ordering::SeqCst);
-                    drop(job);
-                }
+            while let Ok(job) = self.queue.1.try_recv() {
+                self.demand.fetch_sub(1, Ordering::SeqCst);
+                drop(job);
             }
             let held = std::mem::take(&mut *self.held.lock());
             held.iter().filter_map(Weak::upgrade).for_each(|unit| unit.abandon());
@@ -403,9 +402,9 @@ impl Runner {
 
     fn end_if_idle(&self) {
         if self.is_over() {
-            for _ in 0..self.sizing.lock().live() {
-                let _ = self.queue.0.send(Message::Nudge);
-            }
+            self.idle.wake_all();
+            // Taking the lock orders this after a spare worker's last look at the mode.
+            drop(self.sizing.lock());
             self.recall.notify_all();
             self.signal_end();
         }

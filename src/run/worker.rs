@@ -10,10 +10,9 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
-
+use super::idle::Look;
 use super::sizing::{Sizing, Source};
-use super::{Job, Message, Runner, context};
+use super::{Job, Runner, context};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now, spawn};
 
@@ -112,13 +111,10 @@ impl Runner {
         let mut sizing = self.sizing.lock();
         sizing.resize(width);
         let missing = sizing.width().saturating_sub(sizing.runnable());
-        let nudges = sizing.live();
         self.excess.store(sizing.has_excess(), Ordering::Relaxed);
         self.starving.store(false, Ordering::SeqCst);
         drop(sizing);
-        for _ in 0..nudges {
-            let _ = self.queue.0.send(Message::Nudge);
-        }
+        self.idle.wake_all();
         for _ in 0..missing {
             let _ = self.start_if_needed();
         }
@@ -146,15 +142,19 @@ impl Runner {
             if self.excess.load(Ordering::Relaxed) && !self.stand_by() {
                 return None;
             }
-            // Before it looks: the next message may be the nudge that another worker sleeps for.
-            let message = match self.is_over() {
-                true => Err(RecvTimeoutError::Disconnected),
-                false => self.queue.1.recv_timeout(patience),
+            let look = match self.is_over() {
+                true => Look::Late,
+                false => self.idle.look(
+                    || self.queue.1.try_recv().ok(),
+                    || !self.queue.1.is_empty(),
+                    || self.is_over() || self.excess.load(Ordering::Relaxed),
+                    || now() + patience,
+                ),
             };
-            match message {
-                Ok(Message::Job(job)) => return Some(job),
-                Ok(Message::Nudge) => patience = self.plan.keep_alive,
-                Err(_) => {
+            match look {
+                Look::Found(job) => return Some(job),
+                Look::Woken => patience = self.plan.keep_alive,
+                Look::Late => {
                     let mut sizing = self.sizing.lock();
                     let promised = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
                     if self.is_over() || (!promised && sizing.may_retire()) {
@@ -162,7 +162,7 @@ impl Runner {
                         return None;
                     }
                     self.demand.fetch_sub(1, Ordering::SeqCst);
-                    // One of those that stay: only a job or a nudge changes that.
+                    // One of those that stay: only a job or a change of width changes that.
                     patience = FOREVER;
                 }
             }

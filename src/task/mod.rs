@@ -353,11 +353,14 @@ impl<R: Send + Sync + 'static> Task<R> {
     }
 }
 
-/// A short wait costs no more than a few yields; most nested waits are short.
+/// A short wait costs no more than some yields: as many as a worker makes before it sleeps, so that two threads that hand
+/// small work to and fro both stay awake.
 fn snooze<R>(flight: &CallFlight<R>) {
-    let backoff = Backoff::new();
-    while !backoff.is_completed() && !flight.cell.is_done() {
-        backoff.snooze();
+    for _ in 0..2 {
+        let backoff = Backoff::new();
+        while !backoff.is_completed() && !flight.cell.is_done() {
+            backoff.snooze();
+        }
     }
 }
 

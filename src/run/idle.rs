@@ -1,0 +1,136 @@
+//! Workers that look for a job: first awake, then asleep.
+//!
+//! Waking a thread costs more than most of what a pool does, so it is done only where it helps. A worker that finds the
+//! queue empty goes on looking for some microseconds (*searching*) before it sleeps; a submission wakes a sleeper only if
+//! nobody is searching, and a searcher that finds a job while more lie there wakes the next. (The states are those of
+//! Go's and tokio's schedulers.)
+//!
+//! # Why no job is left lying
+//!
+//! | a job is queued | a worker falls asleep |
+//! |---|---|
+//! | queue it; fence; is anyone searching? if not, wake a sleeper | count as sleeping, then no longer as searching; fence; look at the queue once more; sleep |
+//!
+//! If the submission still saw the worker searching, the worker's last look comes after the job was queued. Otherwise the
+//! submission sees it sleeping. A wake-up is a token under the lock, so one that comes before the sleep is not lost.
+
+use std::time::Instant;
+
+use crossbeam_utils::Backoff;
+
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::{Condvar, Mutex, now};
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    searching: AtomicUsize,
+    sleeping: AtomicUsize,
+    /// Wake-ups given and not yet taken, at most as many as sleep.
+    tokens: Mutex<usize>,
+    wake: Condvar,
+}
+
+impl Idle {
+    /// Looks until `take` gives something, until woken, or until the `deadline`, which is asked for only before sleeping.
+    /// `more` tells whether there is something left to take, `stop` whether the worker should look up instead of sleeping.
+    pub(super) fn look<T>(
+        &self,
+        mut take: impl FnMut() -> Option<T>,
+        more: impl Fn() -> bool,
+        stop: impl Fn() -> bool,
+        deadline: impl Fn() -> Instant,
+    ) -> Look<T> {
+        let look = match self.search(&mut take) {
+            Some(found) => Look::Found(found),
+            None => self.sleep(&mut take, stop, deadline()),
+        };
+        if matches!(look, Look::Found(_)) && more() {
+            self.wake_one();
+        }
+        look
+    }
+
+    /// Looks for some microseconds, giving way to others more and more.
+    fn search<T>(&self, take: &mut impl FnMut() -> Option<T>) -> Option<T> {
+        self.searching.fetch_add(1, Ordering::SeqCst);
+        let mut found = None;
+        for _ in 0..SEARCHES {
+            let backoff = Backoff::new();
+            while found.is_none() && !backoff.is_completed() {
+                found = take();
+                if found.is_none() {
+                    backoff.snooze();
+                }
+            }
+        }
+        if found.is_some() {
+            self.searching.fetch_sub(1, Ordering::SeqCst);
+        }
+        found
+    }
+
+    /// Sleeps until woken. The caller still counts as searching.
+    fn sleep<T>(
+        &self,
+        take: &mut impl FnMut() -> Option<T>,
+        stop: impl Fn() -> bool,
+        deadline: Instant,
+    ) -> Look<T> {
+        let mut tokens = self.tokens.lock();
+        self.sleeping.fetch_add(1, Ordering::SeqCst);
+        self.searching.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let found = take();
+        // Under the lock, and again after each wake-up: who wants everyone to look up says so first and takes the lock
+        // after. Who stops for that reason takes no token: it may be another's.
+        let mut stopped = stop();
+        while found.is_none() && !stopped && *tokens == 0 && now() < deadline {
+            tokens = self.wake.wait_until(tokens, deadline);
+            stopped = stop();
+        }
+        let woken = found.is_none() && !stopped && *tokens > 0;
+        let left = self.sleeping.fetch_sub(1, Ordering::SeqCst) - 1;
+        *tokens = (*tokens - usize::from(woken)).min(left);
+        drop(tokens);
+        match found.or_else(take) {
+            Some(found) => Look::Found(found),
+            None if woken || stopped => Look::Woken,
+            None => Look::Late,
+        }
+    }
+
+    /// Something was queued.
+    pub(super) fn wake_one(&self) {
+        fence(Ordering::SeqCst);
+        if self.searching.load(Ordering::SeqCst) > 0 || self.sleeping.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut tokens = self.tokens.lock();
+        if *tokens < self.sleeping.load(Ordering::SeqCst) {
+            *tokens += 1;
+            drop(tokens);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Everyone should look up: the pool ends, or its width has changed.
+    pub(super) fn wake_all(&self) {
+        let mut tokens = self.tokens.lock();
+        *tokens = self.sleeping.load(Ordering::SeqCst);
+        drop(tokens);
+        self.wake.notify_all();
+    }
+}
+
+/// What came of looking.
+pub(super) enum Look<T> {
+    Found(T),
+    /// Somebody wants this worker to look up; or another was faster.
+    Woken,
+    Late,
+}
+
+/// How often a worker runs through the back-off (some five microseconds each) before it sleeps: as often as the channel's
+/// own blocking receive does.
+const SEARCHES: usize = 2;
