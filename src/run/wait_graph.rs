@@ -3,7 +3,7 @@
 //! A node is a task whose body is running. While the body waits, the node has *branches*: the tasks it waits for. A wait
 //! for one task has one branch; a wait for several (`wait` for the first, `as_completed`, several futures polled) is an
 //! or-edge: any of them lets it go on. A node *goes on* if it has no branches (it runs, or will be run), or if one of its
-//! branches is done (it is about to wake).
+//! branches is done (it is about to wake, unless that one's stack lies on top of its own).
 //!
 //! # Invariant
 //!
@@ -35,7 +35,7 @@ use std::fmt;
 use std::mem;
 use std::task::Waker;
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// A task, as the graph sees it.
 pub(crate) trait Node: Send + Sync {
@@ -68,6 +68,8 @@ pub(crate) struct Graph {
 struct Waits {
     waiter: AnyNode,
     branches: Vec<AnyNode>,
+    /// Its stack lies below that of its one branch: it can't go on before that has returned, done or not.
+    pinned: bool,
     /// The wakers of those branches that are polled futures.
     wakers: Vec<(u64, Waker)>,
 }
@@ -75,14 +77,30 @@ struct Waits {
 impl Graph {
     /// Enters `waiter`'s wait for any one of `targets`, or says which cycle that would close.
     pub(crate) fn block(&self, waiter: &AnyNode, targets: Vec<AnyNode>) -> Result<Blocked<'_>, Cycle> {
-        let mut waits = self.waits.lock();
+        let waits = self.waits.lock();
         if let Some(path) = closed(&waits, waiter, &targets) {
             drop(waits);
             return Err(labels(&path));
         }
+        Ok(self.enter(waits, waiter, targets, false))
+    }
+
+    /// Enters the wait of a body that runs `target` on top of its own stack. Nothing to check: `target` was queued.
+    pub(crate) fn pin(&self, waiter: &AnyNode, target: AnyNode) -> Blocked<'_> {
+        self.enter(self.waits.lock(), waiter, vec![target], true)
+    }
+
+    fn enter(
+        &self,
+        mut waits: MutexGuard<'_, BTreeMap<u64, Waits>>,
+        waiter: &AnyNode,
+        targets: Vec<AnyNode>,
+        pinned: bool,
+    ) -> Blocked<'_> {
         let entry = waits.entry(waiter.id()).or_insert_with(|| Waits::of(waiter));
         let before = mem::replace(&mut entry.branches, targets);
-        Ok(Blocked { graph: self, waiter: waiter.id(), before })
+        let was_pinned = mem::replace(&mut entry.pinned, pinned);
+        Blocked { graph: self, waiter: waiter.id(), before, was_pinned }
     }
 
     /// Adds a future that `waiter`'s body polls. With `check`, says which cycle its pending futures close, if so.
@@ -103,8 +121,13 @@ impl Graph {
         let before = entry.wakers.extract_if(.., |(of, _)| *of == id).next();
         entry.wakers.push((id, waker));
         let path = if check { closed(&waits, waiter, &waits[&waiter.id()].branches) } else { None };
+        // Who is told goes on: in the same critical section, so that nobody else is told of the same cycle.
+        let told = match &path {
+            Some(_) => waits.remove(&waiter.id()),
+            None => None,
+        };
         drop(waits);
-        drop(before);
+        drop((before, told));
         path.map(|path| labels(&path))
     }
 
@@ -162,8 +185,14 @@ impl Graph {
 }
 
 impl Waits {
+    /// It does not go on by itself.
+    fn waits(&self) -> bool {
+        let goes_on = self.branches.iter().any(|branch| branch.is_done());
+        !self.branches.is_empty() && (self.pinned || !goes_on)
+    }
+
     fn of(waiter: &AnyNode) -> Waits {
-        Waits { waiter: Arc::clone(waiter), branches: Vec::new(), wakers: Vec::new() }
+        Waits { waiter: Arc::clone(waiter), branches: Vec::new(), pinned: false, wakers: Vec::new() }
     }
 }
 
@@ -173,6 +202,7 @@ pub(crate) struct Blocked<'g> {
     graph: &'g Graph,
     waiter: u64,
     before: Vec<AnyNode>,
+    was_pinned: bool,
 }
 
 impl Drop for Blocked<'_> {
@@ -182,7 +212,10 @@ impl Drop for Blocked<'_> {
         let after = if before.is_empty() {
             waits.remove(&self.waiter).map(|entry| entry.branches)
         } else {
-            waits.get_mut(&self.waiter).map(|entry| mem::replace(&mut entry.branches, before))
+            waits.get_mut(&self.waiter).map(|entry| {
+                entry.pinned = self.was_pinned;
+                mem::replace(&mut entry.branches, before)
+            })
         };
         drop(waits);
         drop(after);
@@ -216,9 +249,7 @@ fn closed(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -
         let node = nodes[at].id();
         at += 1;
         match waits.get(&node) {
-            Some(entry)
-                if !entry.branches.is_empty() && !entry.branches.iter().any(|node| node.is_done()) =>
-            {
+            Some(entry) if entry.waits() => {
                 back = back.or(reach(node, &entry.branches, &mut from, &mut nodes));
             }
             _ => return None,

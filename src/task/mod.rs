@@ -223,7 +223,8 @@ impl<R: Send + Sync + 'static> Task<R> {
     }
 
     /// Calls `f` once with the result: in the thread that finishes the run, after all waiters have been woken, or right
-    /// here if the result is there. A panic of `f` is caught and reported by the panic hook alone.
+    /// here if the result is there. A panic of `f` is caught and reported by the panic hook alone. It may wait for other
+    /// tasks, but not for one that ran this task on its own stack: that wait fails with [`is_cycle`](Error::is_cycle).
     ///
     /// # Examples
     ///
@@ -328,7 +329,9 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         match flight.cell.start() {
             Some(job) => {
+                let pinned = graph().pin(&frame.node, Arc::clone(flight) as AnyNode);
                 job();
+                drop(pinned);
                 true
             }
             None => false,

@@ -6,7 +6,8 @@ use std::task::Wake;
 use std::time::Instant;
 
 use crate::checker;
-use crate::checker::sync::{Condvar, MutexGuard};
+use crate::checker::sync::Condvar;
+pub(crate) use crate::checker::sync::MutexGuard;
 
 pub(crate) use crate::checker::sync::atomic;
 /// The real one: [`Wake`] wants it, and how references are counted is not what is examined here.

@@ -590,10 +590,16 @@ fn a_callback_may_wait_for_who_waited_for_its_task() {
         let pool = pool(2);
         for round in 0..300 {
             let gate = Gate::default();
+            let (start, started) = channel();
             let first = pool.spawn({
                 let gate = gate.clone();
-                move || gate.pass()
+                move || {
+                    start.send(()).unwrap();
+                    gate.pass();
+                }
             });
+            // Running, so that `second` does not run it on its own stack: the callback would then wait for what is below.
+            started.recv().unwrap();
             let second = pool.spawn({
                 let first = first.clone();
                 move || first.wait().is_ok()
