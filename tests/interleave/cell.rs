@@ -373,7 +373,7 @@ fn at_the_deadline_all_get_the_same_outcome() {
         let called = log.clone();
         run.on_done(1, Box::new(move |outcome| called.add(outcome)));
         let (timer, waiter) = (Arc::clone(&run), Arc::clone(&run));
-        let timer = spawn(move || timer.finish_early(TIMEOUT));
+        let timer = spawn(move || timer.finish_early(TIMEOUT, |callbacks| callbacks()));
         let waiter = spawn(move || waiter.wait(0, None));
         let in_time = run.finish(VALUE);
         assert_ne!(join(timer), in_time);
