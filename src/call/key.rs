@@ -182,7 +182,6 @@ const HASHED: u8 = u8::MAX;
 /// Small arguments are held and compared exactly, together with the function's id; larger ones are held as their [`Key`],
 /// which covers the function too. One function may have keys of both kinds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(align(64))]
 pub(crate) struct SlotKey {
     hash: u64,
     /// [`INLINE`] bytes, zeros beyond those used; then how many are used, or [`HASHED`]; then the function's id, 0 in a
