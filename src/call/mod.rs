@@ -169,7 +169,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
         match self.fetch_hot(engine) {
             Found::Task(task) => Ok(task),
-            Found::Nothing(slot) => self.fetch_cold(engine, slot, patience),
+            Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
         }
     }
 
@@ -186,7 +186,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         // Made in place, and copied once more at the end: a line that was just written in pieces is slow to read.
         let slot = encoder.finish();
         if self.refresh {
-            return Found::Nothing(slot);
+            return Found::Nothing { slot, vacant: true };
         }
         let found = engine.slots.peek(
             &slot,
@@ -198,9 +198,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 engine.memory.touch(&entry.touched, slot.hash());
                 Some(Arc::clone(&entry.value))
             },
-            |_| None::<()>,
+            |_| Some(()),
         );
-        let Peek::Hit(value) = found else { return Found::Nothing(slot) };
+        let value = match found {
+            Peek::Hit(value) => value,
+            found => return Found::Nothing { slot, vacant: matches!(found, Peek::Vacant) },
+        };
         if engine.on_event.is_some() {
             engine.emit(&Event::Hit { function: self.core.identity.name });
         }
@@ -210,10 +213,16 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
     #[cold]
     #[inline(never)]
-    fn fetch_cold(self, engine: &Arc<Engine>, slot: SlotKey, patience: Patience) -> Result<Task<R>, Self> {
+    fn fetch_cold(
+        self,
+        engine: &Arc<Engine>,
+        slot: SlotKey,
+        vacant: bool,
+        patience: Patience,
+    ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
         let now = engine.now();
-        if !self.refresh {
+        if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
                 return Ok(task);
@@ -362,7 +371,11 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
 /// What the hot path found.
 enum Found<R: Send + Sync + 'static> {
     Task(Task<R>),
-    Nothing(SlotKey),
+    /// To be joined, led, or read with the clock in hand; `vacant`: certainly not in flight, and not kept.
+    Nothing {
+        slot: SlotKey,
+        vacant: bool,
+    },
 }
 
 /// What a look at the slot table found.
