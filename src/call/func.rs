@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Call;
 use super::identity::{Identity, Signature};
+use super::format::{Format, KeptError};
 use super::key::{EncodeError, Encoder};
 use crate::error::Error;
 use crate::memo::codec;
@@ -62,8 +63,8 @@ pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Result<R, Raised> + Send>;
 /// The error that a body returned.
 pub(crate) struct Raised {
     pub(super) error: Box<dyn StdError + Send + Sync>,
-    /// Its weight, when errors of this function are kept.
-    pub(super) weight: Option<u64>,
+    /// Its encoding, when errors of this function are kept.
+    pub(super) kept: Option<KeptError>,
 }
 
 /// A shared core: without a reference count when it lives as long as the program.
@@ -86,6 +87,8 @@ pub(super) struct Core<R> {
     /// A `Body<A, R>`.
     body: Arc<dyn Any + Send + Sync>,
     pub(super) weigh: Weigh<R>,
+    /// How results become bytes and come back; `None`: they never leave memory.
+    pub(super) format: Option<Format<R>>,
     pub(super) ttl: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
@@ -93,6 +96,7 @@ pub(super) struct Core<R> {
 }
 
 /// How heavy a result is.
+#[derive(Debug)]
 pub(super) enum Weigh<R> {
     /// The size of its encoding.
     Encoded(fn(&R) -> Result<u64, String>),
@@ -121,6 +125,7 @@ pub(super) struct Parts<A, R> {
     pub(super) run: Run<A, R>,
     pub(super) encode: Encode<A>,
     pub(super) weigh: Weigh<R>,
+    pub(super) format: Option<Format<R>>,
     /// The digest of the state, if there is one.
     pub(super) state: Result<Option<[u8; 32]>, Error>,
     /// Everything is known from the types: one core serves all equal functions.
@@ -321,7 +326,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     }
 
     pub(super) fn assemble(parts: Parts<A, R>) -> Self {
-        let Parts { name, code, function, function_name, run, encode, weigh, state, plain } = parts;
+        let Parts { name, code, function, function_name, run, encode, weigh, format, state, plain } = parts;
         let signature = Signature {
             name,
             code,
@@ -344,6 +349,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             broken_state,
             body: Arc::new(Body { run, encode, copy: None }),
             weigh,
+            format,
             ttl: None,
             timeout: None,
             retries: 0,
@@ -425,11 +431,8 @@ impl<R> Core<R> {
             invalid: self.invalid.clone(),
             broken_state: self.broken_state.clone(),
             body: Arc::clone(&self.body),
-            weigh: match self.weigh {
-                Weigh::Encoded(size) => Weigh::Encoded(size),
-                Weigh::Plain => Weigh::Plain,
-                Weigh::Given(weigh) => Weigh::Given(weigh),
-            },
+            weigh: self.weigh,
+            format: self.format,
             ttl: self.ttl,
             timeout: self.timeout,
             retries: self.retries,
@@ -443,6 +446,14 @@ impl<R: Serialize + 'static> Weigh<R> {
         Weigh::Encoded(codec::encoded_size::<R>)
     }
 }
+
+impl<R> Clone for Weigh<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Weigh<R> {}
 
 impl<R> Deref for Handle<R> {
     type Target = Core<R>;

@@ -5,7 +5,8 @@
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
 //! 5. [`execute`] — one run, from its job to its last callback.
-//! 6. [`explain`] — what submitting a call would find, and why.
+//! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
+//! 7. [`explain`] — what submitting a call would find, and why.
 //!
 //! # Hot path and cold path
 //!
@@ -19,11 +20,13 @@
 pub(crate) mod engine;
 pub(crate) mod execute;
 mod explain;
+pub(crate) mod format;
 pub(crate) mod func;
 pub(crate) mod generated;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod named;
+mod storage;
 
 use std::any::Any;
 use std::fmt;
@@ -35,12 +38,14 @@ use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
+use crate::memo::disk::tier::{Found as OnDisk, Permit};
 use crate::memo::history::Fate;
 use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
 use crate::task::{Source, Task};
 use engine::{Engine, Entry};
 use execute::{CallFlight, Origin, Run};
+use storage::Stage;
 pub use explain::Explain;
 use func::{Attempts, Encode, Handle, Start};
 use identity::Identity;
@@ -234,7 +239,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin { key: Some(key), tally: Arc::clone(&tally), runner: Arc::clone(&engine.runner) };
+        let origin = Origin::new(Some(key), &tally, engine);
         let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
@@ -250,8 +255,11 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 count(&tally.led);
                 let place = Place { table: Arc::clone(&engine.slots), key: slot, generation };
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
-                let Call { core, args, start, .. } = self;
-                launch(engine, flight.clone(), guard, Some(core), ticket, |core| match core {
+                let Call { core, args, start, refresh, .. } = self;
+                engine.spiller(core.owner(), || storage::spiller(core.clone()));
+                let (stage, permit) = engine.first_stage(&key, core.format.is_some(), refresh);
+                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage, permit };
+                launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
                 });
@@ -304,9 +312,16 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             },
             |_| None::<()>,
         );
-        match found {
-            Peek::Hit(Read { value, .. }) => value.downcast().ok(),
-            _ => None,
+        match (found, &engine.disk) {
+            (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
+            (_, None) => None,
+            (_, Some(tier)) => {
+                let key = self.key_ref(slot).key();
+                match storage::read(tier, &self.core, key.as_bytes(), None, now) {
+                    OnDisk::Value(outcome, _) => outcome.ok(),
+                    OnDisk::Nothing(_) => None,
+                }
+            }
         }
     }
 
@@ -314,7 +329,10 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     pub(crate) fn forget(&self, engine: &Engine) -> Result<(), Error> {
         let slot = self.probe()?;
         engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
-        Ok(())
+        match &engine.disk {
+            Some(tier) if self.core.format.is_some() => tier.forget(self.key_ref(slot).key().as_bytes()),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn explain(&self, engine: &Engine) -> Explain {
@@ -327,7 +345,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,
             Peek::Stale => Explain::Expired,
-            Peek::Vacant => Explain::of(engine.history.recall(slot.hash())),
+            Peek::Vacant => {
+                let fate = engine.history.recall(slot.hash());
+                match engine.disk.as_ref().filter(|_| self.core.format.is_some()) {
+                    None => Explain::of(fate),
+                    Some(tier) => storage::explain(tier, &self.core, self.key_ref(slot).key().as_bytes(), now, fate),
+                }
+            }
         }
     }
 
@@ -419,30 +443,38 @@ fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
     Arc::new(Flight { id: ids::unique(), timed, origin, cell: Cell::new() })
 }
 
-/// Makes the job and queues it. Whatever fails on the way settles the cell.
-fn launch<R: Send + Sync + 'static>(
-    engine: &Arc<Engine>,
+/// What a run is made of, but for its arguments.
+struct Launch<R: Send + Sync + 'static> {
     flight: Arc<CallFlight<R>>,
     guard: execute::Lead<R>,
     core: Option<Handle<R>>,
     ticket: Ticket,
-    attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>,
-) {
-    // Making arguments owned is user code (`Clone`).
-    let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
-        Ok(attempts) => attempts,
-        Err(panic) => {
-            count(&flight.origin.tally.panicked);
-            return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+    stage: Stage,
+    permit: Option<Permit>,
+}
+
+impl<R: Send + Sync + 'static> Launch<R> {
+    /// Makes the job and queues it. Whatever fails on the way settles the cell.
+    fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>) {
+        let Launch { flight, guard, core, ticket, stage, permit } = self;
+        // Making arguments owned is user code (`Clone`).
+        let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
+            Ok(attempts) => attempts,
+            Err(panic) => {
+                count(&flight.origin.tally.panicked);
+                return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+            }
+        };
+        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
+        let runner = Arc::clone(&engine.runner);
+        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit };
+        if let Err(job) = flight.cell.arm(run.into_job()) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+            return;
         }
-    };
-    let run = Run { engine: Arc::clone(engine), flight: Arc::clone(&flight), guard, core, attempts, ticket };
-    if let Err(job) = flight.cell.arm(run.into_job()) {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
-        return;
-    }
-    if let Err(error) = engine.runner.push(Arc::clone(&flight) as _) {
-        flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
+            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        }
     }
 }
 
@@ -456,11 +488,12 @@ where
         Ok(ticket) => ticket,
         Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
     };
-    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned), runner: Arc::clone(&engine.runner) };
-    let flight = new_flight::<R>(origin, false);
+    let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
-    launch(engine, Arc::clone(&flight), guard, None, ticket, move |_| {
+    let (stage, permit) = (Stage::Compute, None);
+    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage, permit };
+    launch.go(engine, move |_| {
         Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
     });
     Task::in_flight(flight, 0, None)

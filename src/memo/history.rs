@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Cheap,
     TooLarge,
     NotWeighed,
+    Corrupt,
+    TypeChanged,
 }
 
 /// See the [module](self).
@@ -46,7 +48,7 @@ impl History {
             return None;
         }
         use Fate::*;
-        [Evicted, Expired, Forgotten, Failed, Panicked, TimedOut, GivenUp, Cheap, TooLarge, NotWeighed]
+        [Evicted, Expired, Forgotten, Failed, Panicked, TimedOut, GivenUp, Cheap, TooLarge, NotWeighed, Corrupt, TypeChanged]
             .into_iter()
             .find(|fate| *fate as u64 == word & 0xff)
     }

@@ -145,6 +145,8 @@ pub(crate) struct Runner {
     pub(crate) id: u64,
     plan: Plan,
     queue: (Sender<Job>, Receiver<Job>),
+    /// What is only looked up: a few microseconds each, so it goes before what is computed.
+    quick: (Sender<Job>, Receiver<Job>),
     idle: Idle,
     /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
     /// sides, so it changes nothing here.
@@ -178,6 +180,14 @@ pub(crate) enum Patience {
     Endless,
 }
 
+/// Which queue a unit waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// It begins with a look at the disk.
+    Quick,
+    Ordinary,
+}
+
 /// Why a unit can't be queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -193,6 +203,7 @@ impl Runner {
             timer: timer::Timer::new(format!("{}-timer", plan.name)),
             plan,
             queue: unbounded(),
+            quick: unbounded(),
             idle: Idle::default(),
             demand: AtomicI64::new(0),
             sizing: Mutex::new(sizing),
@@ -237,19 +248,22 @@ impl Runner {
     }
 
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
-    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>) -> Result<(), std::io::Error> {
+    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), std::io::Error> {
         if let Some(executor) = &self.plan.executor {
             self.hold(&unit);
             // An executor's panic drops the job, which resolves it.
             let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(Job::new(unit))));
             return Ok(());
         }
-        if self.queue.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
+        if self.queue.1.len() + self.quick.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
             self.sweep();
         }
         let job = Job::new(unit);
         // The channel is never disconnected: the runner holds both ends.
-        let _ = self.queue.0.send(job);
+        let _ = match lane {
+            Lane::Quick => self.quick.0.send(job),
+            Lane::Ordinary => self.queue.0.send(job),
+        };
         let missing = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
         self.idle.wake_one();
         if missing { self.start_if_needed() } else { Ok(()) }
@@ -268,15 +282,27 @@ impl Runner {
     /// this bounds it.
     #[cold]
     fn sweep(&self) {
-        for _ in 0..self.queue.1.len() {
-            match self.queue.1.try_recv() {
-                Ok(job) if !job.is_pending() => {
-                    self.demand.fetch_sub(1, Ordering::SeqCst);
+        for (sender, receiver) in [&self.quick, &self.queue] {
+            for _ in 0..receiver.len() {
+                match receiver.try_recv() {
+                    Ok(job) if !job.is_pending() => {
+                        self.demand.fetch_sub(1, Ordering::SeqCst);
+                    }
+                    Ok(job) => drop(sender.send(job)),
+                    Err(_) => break,
                 }
-                Ok(job) => drop(self.queue.0.send(job)),
-                Err(_) => return,
             }
         }
+    }
+
+    /// The next job: look-ups first.
+    fn take(&self) -> Option<Job> {
+        self.quick.1.try_recv().or_else(|_| self.queue.1.try_recv()).ok()
+    }
+
+    /// Whether something is queued.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.quick.1.is_empty() || !self.queue.1.is_empty()
     }
 
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
@@ -352,7 +378,7 @@ impl Runner {
     pub(crate) fn close(&self, refuse_all: bool) {
         self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
         if refuse_all {
-            while let Ok(job) = self.queue.1.try_recv() {
+            while let Some(job) = self.take() {
                 self.demand.fetch_sub(1, Ordering::SeqCst);
                 drop(job);
             }
@@ -396,6 +422,11 @@ impl Runner {
         self.mode.load(Ordering::SeqCst) == OPEN
     }
 
+    /// Whether nothing is to be started any more.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == REFUSING
+    }
+
     fn is_over(&self) -> bool {
         !self.is_open() && self.tickets.load(Ordering::SeqCst) == 0
     }
@@ -431,6 +462,14 @@ enum Stage {
 }
 
 impl Ticket {
+    /// The unit is set aside before its body has begun.
+    pub(crate) fn pause(&mut self) {
+        if let Stage::Started = self.stage {
+            self.runner.running.fetch_sub(1, Ordering::Relaxed);
+            self.stage = Stage::Admitted;
+        }
+    }
+
     /// The unit starts: its place in the queue is free.
     pub(crate) fn start(&mut self) {
         if let Stage::Queued = self.stage {

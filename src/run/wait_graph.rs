@@ -178,6 +178,11 @@ impl Graph {
         true
     }
 
+    /// Whether a body waits for that task.
+    pub(crate) fn is_awaited(&self, target: u64) -> bool {
+        self.waits.lock().values().any(|entry| entry.branches.iter().any(|branch| branch.id() == target))
+    }
+
     /// How many nodes wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waits.lock().len()

@@ -145,8 +145,8 @@ impl Runner {
             let look = match self.is_over() {
                 true => Look::Late,
                 false => self.idle.look(
-                    || self.queue.1.try_recv().ok(),
-                    || !self.queue.1.is_empty(),
+                    || self.take(),
+                    || self.has_queued(),
                     || self.is_over() || self.excess.load(Ordering::Relaxed),
                     || now() + patience,
                 ),

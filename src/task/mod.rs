@@ -33,6 +33,7 @@ use crate::ids;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
+use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
@@ -82,6 +83,8 @@ pub enum Source {
     Joined,
     /// It was kept in memory.
     Memory,
+    /// It was read from disk.
+    Disk,
 }
 
 impl<R: Send + Sync + 'static> Task<R> {
@@ -263,7 +266,10 @@ impl<R: Send + Sync + 'static> Task<R> {
         match &self.state {
             State::Ready { source, .. } => *source,
             State::InFlight { source: Some(source), .. } => Some(*source),
-            State::InFlight { .. } => matches!(self.try_get(), Some(Ok(_))).then_some(Source::Computed),
+            State::InFlight { flight, .. } => match self.try_get()? {
+                _ if flight.origin.from_disk.load(Ordering::Acquire) => Some(Source::Disk),
+                outcome => outcome.is_ok().then_some(Source::Computed),
+            },
         }
     }
 
@@ -293,8 +299,11 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
         let waiting = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
-        if deadline.is_none() && self.help(&frame) {
-            return Ok(flight.cell.outcome(*interest));
+        if deadline.is_none()
+            && self.help(&frame)
+            && let Some(outcome) = flight.cell.outcome(*interest)
+        {
+            return Ok(Some(outcome));
         }
         snooze(flight);
         if let Some(outcome) = self.await_briefly(deadline) {
@@ -321,7 +330,8 @@ impl<R: Send + Sync + 'static> Task<R> {
         flight.cell.wait(*interest, Some(deadline.map_or(grace, |deadline| deadline.min(grace))))
     }
 
-    /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run.
+    /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run, or has been
+    /// set aside.
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
         if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {

@@ -1,1 +1,484 @@
-//! (to come)
+//! One directory: reading without a lock, writing in two short sections of one.
+//!
+//! # Writing a batch
+//!
+//! | step | under the lock | a kill here leaves |
+//! |---|---|---|
+//! | reserve: the tail moves past the batch; at the end of a segment a new one begins, and old ones make room | yes | a hole that nothing points to |
+//! | seal and write the records | no | the same, half written |
+//! | publish: the index is told | yes | records that are found again when the index is rebuilt |
+//!
+//! The lock is a mutex for the threads of this pool and a file lock for everybody else, taken with a deadline: whoever is
+//! stopped while it holds the lock delays the others' writing, never their work.
+//!
+//! # Reading
+//!
+//! The index says where the record may lie; the record proves itself. A record that was moved meanwhile is looked for once
+//! more. One that proves wrong is buried, so that it is read and counted once.
+//!
+//! # Forgetting
+//!
+//! `forget` and `forget_function` write a record of their own, without a payload, so that a rebuilt index forgets, too.
+//! `clear` deletes the segments.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, BufReader};
+use std::time::Duration;
+
+use super::claims::Claims;
+use super::dir::{Dir, Refused, Trust};
+use super::index::{self, Found, Index, Mark, Place, Position, Tag};
+use super::io::{Access, Handle, Io};
+use super::payload::{Meta, Packed, Payload};
+use super::record::{self, Bad, Header, SealKey, flags};
+use super::rebuild::rebuild;
+use super::segment::{LargeWriter, Segments, Trouble};
+use super::tier::Put;
+use crate::config::Disk;
+use crate::memo::codec::Undecodable;
+use crate::memo::history::Fate;
+use crate::sync::{Arc, Mutex, OnceLock, RwLock};
+
+/// How long a writer waits for the lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// See the [module](self).
+pub(crate) struct Store {
+    pub(super) io: Io,
+    pub(super) dir: Dir,
+    pub(super) seal: SealKey,
+    pub(super) segments: Segments,
+    pub(super) max_bytes: u64,
+    pub(super) segment_bytes: u64,
+    index: RwLock<Arc<Index>>,
+    lock: Mutex<Handle>,
+    /// `None`: it can't be had.
+    claims: OnceLock<Option<Claims>>,
+    /// Segments that were written since the last sync.
+    dirty: Mutex<BTreeSet<u32>>,
+}
+
+/// What a look found.
+pub(crate) enum Look<T> {
+    Hit(T, Meta),
+    Miss(Option<Fate>),
+    Corrupt(String),
+    Failed(io::Error),
+}
+
+/// The lock of the directory is held.
+pub(super) struct Writing<'a> {
+    pub(super) store: &'a Store,
+    pub(super) index: Arc<Index>,
+}
+
+impl Store {
+    pub(crate) fn open(disk: &Disk) -> Result<Store, Refused> {
+        let mut io = Io::default();
+        #[cfg(feature = "testing")]
+        if let Some(faults) = &disk.faults {
+            io = Io::with_hook(Arc::new(faults.clone()));
+        }
+        if disk.shared_with_group {
+            io = io.shared_with_group();
+        }
+        let dir = Dir::open(&disk.path, Trust { shared_with_group: disk.shared_with_group }, &io)?;
+        let lock = io.open_or_create(&dir.lock())?;
+        let seal = SealKey::new(disk.mac_key.as_deref());
+        let segments = Segments::new(dir.clone(), io.clone());
+        let boot = boot();
+        let index = match open_index(&io, &dir).filter(|index| index.boot() == boot) {
+            Some(index) => index,
+            None => {
+                let _locked = io.lock(&lock, LOCK_PATIENCE)?;
+                // Another process may have been faster.
+                match open_index(&io, &dir).filter(|index| index.boot() == boot) {
+                    Some(index) => index,
+                    None => rebuild(&io, &dir, &segments, &seal, boot)?,
+                }
+            }
+        };
+        Ok(Store {
+            io,
+            dir,
+            seal,
+            segments,
+            max_bytes: disk.max_bytes,
+            segment_bytes: disk.segment_bytes(),
+            index: RwLock::new(index),
+            lock: Mutex::new(lock),
+            claims: OnceLock::new(),
+            dirty: Mutex::default(),
+        })
+    }
+
+    /// The index; the new one, if it was replaced.
+    pub(super) fn index(&self) -> Arc<Index> {
+        let index = Arc::clone(&self.index.read());
+        if !index.superseded() {
+            return index;
+        }
+        // Between the mark and the new name there is nothing to be found: the old one serves a little longer.
+        match open_index(&self.io, &self.dir) {
+            Some(new) => {
+                *self.index.write() = Arc::clone(&new);
+                new
+            }
+            None => index,
+        }
+    }
+
+    pub(super) fn replace_index(&self, index: Arc<Index>) {
+        *self.index.write() = index;
+    }
+
+    /// Where the log ends.
+    pub(crate) fn tail(&self) -> Position {
+        self.index().tail()
+    }
+
+    /// Bytes of all segments and of the index.
+    pub(crate) fn bytes(&self) -> u64 {
+        let index = self.index();
+        index.total() + index.bytes()
+    }
+
+    /// Whether a result of a run that began then would be taken.
+    pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
+        self.index().accepts(key, began)
+    }
+
+    /// Values above this have a file of their own.
+    pub(crate) fn largest_inline(&self) -> usize {
+        usize::try_from(self.segment_bytes / 4).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn large_writer(&self) -> io::Result<LargeWriter> {
+        self.segments.large()
+    }
+
+    /// The claims of the directory, once they can be had.
+    pub(crate) fn claims(&self) -> Option<&Claims> {
+        self.claims.get_or_init(|| Claims::open(&self.dir, &self.io).ok()).as_ref()
+    }
+
+    /// Whether the directory was deleted under us.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.io.metadata(&self.dir.lock()).is_err()
+    }
+
+    /// Looks a key up and decodes its value where it was read to. Takes no lock; `decode` may run user code.
+    pub(crate) fn look<T>(
+        &self,
+        key: &[u8; 32],
+        now: u64,
+        decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+    ) -> Look<T> {
+        let index = self.index();
+        let (place, slot) = match index.find(key) {
+            Found::Live { place, slot } => (place, slot),
+            Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
+            Found::Nothing => return Look::Miss(None),
+        };
+        let mut buffer = BUFFER.take();
+        let read = self.read(key, place, &mut buffer);
+        let look = match read {
+            Err(Trouble::Bad(Bad::Gone)) => Look::Miss(Some(Fate::Evicted)),
+            Err(Trouble::Bad(bad)) => self.distrust(key, place, bad.to_string()),
+            Err(Trouble::Io(error)) => Look::Failed(error),
+            Ok(header) => {
+                let meta = Meta::from(&header);
+                if !meta.is_fresh(now) {
+                    Look::Miss(Some(Fate::Expired))
+                } else {
+                    index.touch(slot);
+                    let decoded = match header.flags & flags::LARGE {
+                        0 => decode(&meta, Payload::Bytes(record::payload(&buffer, &header))),
+                        _ => self.stream(place, &header, |reader| decode(&meta, reader)),
+                    };
+                    match decoded {
+                        Ok(value) => Look::Hit(value, meta),
+                        Err(Undecodable::TypeChanged) => Look::Miss(Some(Fate::TypeChanged)),
+                        Err(Undecodable::Malformed(reason)) => self.distrust(key, place, reason),
+                    }
+                }
+            }
+        };
+        if buffer.capacity() <= LARGEST_BUFFER {
+            BUFFER.set(buffer);
+        }
+        look
+    }
+
+    /// Reads a record that the index pointed to; twice, if it was moved in between.
+    fn read(&self, key: &[u8; 32], place: Place, buffer: &mut Vec<u8>) -> Result<Header, Trouble> {
+        match self.segments.read(place, key, &self.seal, buffer) {
+            Err(Trouble::Bad(bad)) => match self.index().find(key) {
+                Found::Live { place: now, .. } if now != place => {
+                    self.segments.read(now, key, &self.seal, buffer)
+                }
+                _ => Err(Trouble::Bad(bad)),
+            },
+            read => read,
+        }
+    }
+
+    fn stream<T>(
+        &self,
+        place: Place,
+        header: &Header,
+        decode: impl FnOnce(Payload<'_>) -> Result<T, Undecodable>,
+    ) -> Result<T, Undecodable> {
+        let malformed = |error: io::Error| Undecodable::Malformed(error.to_string());
+        let reader = self.segments.large_reader(place, header).map_err(malformed)?;
+        let mut reader = BufReader::with_capacity(1 << 20, reader);
+        decode(Payload::Stream(&mut reader, header.stored_len))
+    }
+
+    /// A record proved wrong: nobody needs to read it again.
+    fn distrust<T>(&self, key: &[u8; 32], place: Place, reason: String) -> Look<T> {
+        let _ = self.writing(Duration::ZERO, |writing| {
+            writing.index.bury_if(key, place, Mark::Corrupt);
+            Ok(())
+        });
+        Look::Corrupt(reason)
+    }
+
+    /// Does something under the lock of the directory.
+    fn writing<T>(
+        &self,
+        patience: Duration,
+        change: impl FnOnce(&mut Writing<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let lock = self.lock.lock();
+        let _locked = self.io.lock(&lock, patience)?;
+        change(&mut Writing { store: self, index: self.index() })
+    }
+
+    /// Writes results; gives the numbers of those that were taken. The others came too late: something newer is known.
+    pub(crate) fn append(&self, puts: &[Arc<Put>]) -> io::Result<Vec<usize>> {
+        if let [put] = puts
+            && let Packed::Large(large) = &put.packed
+        {
+            return self.append_large(put, large);
+        }
+        let places = self.writing(LOCK_PATIENCE, |writing| {
+            let mut places = Vec::with_capacity(puts.len());
+            for (at, put) in puts.iter().enumerate() {
+                if let Packed::Bytes { bytes, .. } = &put.packed
+                    && writing.index.accepts(&put.key, put.permit.began())
+                {
+                    let len = record::record_len(bytes.len() as u64);
+                    places.push((at, Place { position: writing.reserve(len)?, len }));
+                }
+            }
+            Ok(places)
+        })?;
+        for run in places.chunk_by(|a, b| a.1.position.segment() == b.1.position.segment()) {
+            self.write_run(puts, run)?;
+        }
+        self.writing(LOCK_PATIENCE, |writing| {
+            for (at, place) in &places {
+                writing.publish(&puts[*at], *place)?;
+            }
+            Ok(())
+        })?;
+        Ok(places.into_iter().map(|(at, _)| at).collect())
+    }
+
+    /// Writes records that lie one after the other.
+    fn write_run(&self, puts: &[Arc<Put>], run: &[(usize, Place)]) -> io::Result<()> {
+        let [(_, first), ..] = run else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(run.iter().map(|(_, place)| place.len as usize).sum());
+        for (at, place) in run {
+            let put = &puts[*at];
+            let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { continue };
+            bytes.extend_from_slice(&put.header(payload.len() as u64, *hash).encode(place.position, &self.seal));
+            bytes.extend_from_slice(payload);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        self.dirty.lock().insert(first.position.segment());
+        self.segments.append(first.position, &bytes)
+    }
+
+    /// Gives a large value, whose bytes are in a file already, its place in the log.
+    fn append_large(&self, put: &Put, large: &Mutex<Option<Box<LargeWriter>>>) -> io::Result<Vec<usize>> {
+        let Some(large) = large.lock().take() else { return Ok(Vec::new()) };
+        self.writing(LOCK_PATIENCE, |writing| {
+            if !writing.index.accepts(&put.key, put.permit.began()) {
+                return Ok(Vec::new());
+            }
+            let len = record::record_len(large.len());
+            let position = writing.reserve_segment(len)?;
+            let header = put.header(large.len(), large.hash());
+            large.commit(position.segment(), &header, &self.seal)?;
+            self.dirty.lock().insert(position.segment());
+            writing.publish(put, Place { position, len })?;
+            Ok(vec![0])
+        })
+    }
+
+    /// Notes why keys have no result, where that takes nothing from others.
+    pub(crate) fn note(&self, notes: &[([u8; 32], Mark)]) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let at = writing.index.tail();
+            notes.iter().for_each(|(key, mark)| drop(writing.index.bury(key, *mark, at)));
+            Ok(())
+        })
+    }
+
+    /// Forgets a key: results of runs that have begun by now are refused.
+    pub(crate) fn forget(&self, key: &[u8; 32]) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let at = writing.tombstone(*key, [0; 8], flags::FORGOTTEN)?;
+            writing.index.bury(key, Mark::Forgotten, at);
+            Ok(())
+        })
+    }
+
+    /// Forgets all results of functions whose digest begins so.
+    pub(crate) fn forget_function(&self, owner: [u8; 4]) -> io::Result<()> {
+        let [a, b, c, d] = owner;
+        self.writing(LOCK_PATIENCE, |writing| {
+            let at = writing.tombstone([0; 32], [a, b, c, d, 0, 0, 0, 0], flags::FORGOTTEN_FUNCTION)?;
+            writing.index.bury_function(tag_of(&owner), at);
+            Ok(())
+        })
+    }
+
+    /// Forgets everything and deletes it.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let next = writing.next_segment()?;
+            writing.index.clear(next);
+            // What is written later lies behind the position that was cleared.
+            writing.index.set_tail(Position::new(next.segment(), 8));
+            for (id, _) in self.segments.ids()? {
+                if id < next.segment() {
+                    self.segments.remove(id)?;
+                }
+            }
+            writing.index.set_oldest(next.segment());
+            writing.index.set_total(0);
+            Ok(())
+        })
+    }
+
+    /// Makes what is written safe against a power loss.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for segment in dirty {
+            self.segments.sync(segment)?;
+        }
+        self.index().flush()
+    }
+}
+
+impl Writing<'_> {
+    /// Takes so many bytes at the end of the log.
+    pub(super) fn reserve(&mut self, len: u64) -> io::Result<Position> {
+        let tail = self.index.tail();
+        let fits = tail.segment() > 0 && tail.offset() + len <= self.store.segment_bytes;
+        let position = if fits { tail } else { self.next_segment()? };
+        self.index.set_tail(Position::new(position.segment(), position.offset() + len));
+        Ok(position)
+    }
+
+    /// Begins a new segment and makes room for it. Entries that were worth keeping may lie at its beginning then.
+    fn next_segment(&mut self) -> io::Result<Position> {
+        let present = self.store.segments.ids()?;
+        let id = self.next_id(&present)?;
+        self.store.segments.create(id)?;
+        self.index.set_tail(Position::new(id, 0));
+        self.make_room(&present, self.store.segment_bytes)?;
+        Ok(self.index.tail())
+    }
+
+    /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
+    fn reserve_segment(&mut self, len: u64) -> io::Result<Position> {
+        let present = self.store.segments.ids()?;
+        self.make_room(&present, len)?;
+        let position = Position::new(self.next_id(&present)?, 0);
+        self.index.set_tail(Position::new(position.segment(), LAST_OFFSET));
+        Ok(position)
+    }
+
+    fn next_id(&self, present: &[(u32, u64)]) -> io::Result<u32> {
+        let newest = present.last().map_or(0, |(id, _)| *id).max(self.index.tail().segment());
+        newest.checked_add(1).ok_or_else(|| io::Error::other("the log has used up its segment numbers; clear it"))
+    }
+
+    /// A record without a payload, that says what is forgotten.
+    fn tombstone(&mut self, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<Position> {
+        let len = record::HEADER as u64;
+        let position = self.reserve(len)?;
+        let header = Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
+        self.store.dirty.lock().insert(position.segment());
+        self.store.segments.append(position, &header.encode(position, &self.store.seal))?;
+        Ok(position)
+    }
+
+    /// Tells the index of a record that is written.
+    fn publish(&mut self, put: &Put, place: Place) -> io::Result<()> {
+        if self.index.load() > FULL {
+            self.grow()?;
+        }
+        let cost = index::cost_class(put.compute, place.len);
+        let tag = Tag { function: tag_of(&put.function), cost };
+        self.index.insert(&put.key, place, tag, put.permit.began());
+        self.index.add_total(place.len);
+        Ok(())
+    }
+}
+
+/// How full the index gets before it grows.
+pub(super) const FULL: f64 = 0.75;
+
+/// An offset behind which nothing fits: the next record begins a segment.
+pub(super) const LAST_OFFSET: u64 = u32::MAX as u64 * 8;
+
+/// The buffer that records are read into is kept if it is no larger than this.
+const LARGEST_BUFFER: usize = 1 << 20;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Two bytes of a function's digest.
+pub(super) fn tag_of(function: &[u8]) -> u16 {
+    function.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes))
+}
+
+/// The index that is there, if it can be used.
+fn open_index(io: &Io, dir: &Dir) -> Option<Arc<Index>> {
+    let handle = io.open(&dir.index(), Access::Write).ok()?;
+    Index::open(handle.file()).ok().map(Arc::new)
+}
+
+/// Names this run of the machine: an index from before a power loss is not believed.
+fn boot() -> u64 {
+    let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&id).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl From<Mark> for Fate {
+    fn from(mark: Mark) -> Fate {
+        match mark {
+            Mark::Evicted => Fate::Evicted,
+            Mark::Forgotten => Fate::Forgotten,
+            Mark::Corrupt => Fate::Corrupt,
+            Mark::Failed => Fate::Failed,
+            Mark::Expired => Fate::Expired,
+            Mark::Panicked => Fate::Panicked,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,429 @@
+//! The disk tier as a pool sees it: look, claim, put, forget.
+//!
+//! # Between a result and its record
+//!
+//! A finished result is *pending* until the writer has written it: then it is found here, by its key, so that a call whose
+//! result has left the memory meanwhile is not computed twice. A pending result is believed only if nothing was forgotten
+//! after its run began, which the index says.
+//!
+//! # What goes wrong
+//!
+//! Nothing of the disk fails a task. What can't be read is a miss, what can't be written stays in memory: counted, and
+//! told once ([`Event::StoreFailed`]) until it works again.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+
+use super::claims::{Claim, ClaimToken, Holder};
+use super::health::Health;
+use super::index::{Mark, Position};
+use super::owners::NestedWait;
+use super::payload::{Meta, Packed, Payload, Sink};
+use super::record::{self, Header, codec, flags};
+use super::store::{Look, Store};
+use super::writer::Writer;
+use crate::config::{Disk, Spill};
+use crate::error::Error;
+use crate::event::{Event, Listener, Stats, Tally, count};
+use crate::memo::codec::Undecodable;
+use crate::memo::compress;
+use crate::memo::history::Fate;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex, RwLock};
+
+/// See the [module](self).
+pub(crate) struct Tier {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+/// What the writer works on, too.
+pub(super) struct Shared {
+    /// Replaced when the directory was deleted under us.
+    store: RwLock<Arc<Store>>,
+    pub(super) disk: Disk,
+    pub(super) pending: Mutex<HashMap<[u8; 32], Arc<Put>>>,
+    on_event: Option<Listener>,
+    reads: Health,
+    pub(super) writes: Health,
+    /// Where the log ended when this pool came: what it evicts from memory is no newer.
+    opened: Position,
+}
+
+/// The right to write one result: when its run began, and its claim.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    began: Position,
+    claim: Mutex<Option<ClaimToken>>,
+}
+
+/// A result on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) key: [u8; 32],
+    pub(crate) function: [u8; 8],
+    pub(crate) shape: u64,
+    pub(crate) is_error: bool,
+    pub(crate) raw_len: u64,
+    pub(crate) packed: Packed,
+    pub(crate) stored_at: u64,
+    pub(crate) expires: u64,
+    pub(crate) compute: u64,
+    pub(crate) permit: Permit,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// What a look found.
+pub(crate) enum Found<T> {
+    Value(T, Meta),
+    /// Why not, if that is known.
+    Nothing(Option<Fate>),
+}
+
+impl Permit {
+    pub(super) fn began(&self) -> Position {
+        self.began
+    }
+
+    /// Others may have the key: the result can be read now, or never will.
+    pub(super) fn release(&self) {
+        let claim = self.claim.lock().take();
+        drop(claim);
+    }
+}
+
+impl Put {
+    /// Its flags in the record.
+    pub(super) fn flags(&self) -> u16 {
+        let error = if self.is_error { flags::ERROR } else { 0 };
+        match &self.packed {
+            Packed::Bytes { flags, .. } => error | flags,
+            Packed::Large(_) => error | flags::LARGE,
+        }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        match &self.packed {
+            Packed::Bytes { bytes, .. } => (record::HEADER + bytes.len()) as u64,
+            Packed::Large(_) => record::HEADER as u64,
+        }
+    }
+
+    /// The header of its record, but for the seal.
+    pub(super) fn header(&self, stored_len: u64, payload_hash: [u8; 16]) -> Header {
+        Header {
+            codec: codec::BINCODE,
+            flags: self.flags(),
+            stored_len,
+            raw_len: self.raw_len,
+            key: self.key,
+            function: self.function,
+            shape: self.shape,
+            stored_at: self.stored_at,
+            expires: self.expires,
+            compute: self.compute,
+            payload_hash,
+        }
+    }
+
+    fn meta(&self) -> Meta {
+        let Put { shape, raw_len, expires, compute, .. } = *self;
+        Meta { shape, flags: self.flags(), raw_len, expires, compute }
+    }
+}
+
+impl Tier {
+    /// Opens the directory, or says why it can't be used.
+    pub(crate) fn open(disk: Disk, on_event: Option<Listener>, name: &str) -> Result<Arc<Tier>, Error> {
+        let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
+        let shared = Arc::new(Shared {
+            opened: store.tail(),
+            store: RwLock::new(Arc::new(store)),
+            disk,
+            pending: Mutex::default(),
+            on_event,
+            reads: Health::default(),
+            writes: Health::default(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
+        Ok(Arc::new(Tier { shared, writer }))
+    }
+
+    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held.
+    pub(crate) fn look<T>(
+        &self,
+        key: &[u8; 32],
+        tally: Option<&Tally>,
+        now: u64,
+        decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+    ) -> Found<T> {
+        let store = self.shared.store();
+        let pending = self.shared.pending.lock().get(key).cloned();
+        if let Some(put) = pending.filter(|put| store.accepts(key, put.permit.began)) {
+            let meta = put.meta();
+            let found = match &put.packed {
+                Packed::Bytes { bytes, .. } if meta.is_fresh(now) => unpacked(&meta, bytes, decode),
+                _ => return Found::Nothing(None),
+            };
+            return match found {
+                Ok(value) => Found::Value(value, meta),
+                Err(_) => Found::Nothing(None),
+            };
+        }
+        match store.look(key, now, |meta, payload| match payload {
+            Payload::Bytes(bytes) => unpacked(meta, bytes, decode),
+            stream => decode(meta, stream),
+        }) {
+            Look::Hit(value, meta) => {
+                self.shared.tell_works(&self.shared.reads);
+                Found::Value(value, meta)
+            }
+            Look::Miss(fate) => Found::Nothing(fate),
+            Look::Corrupt(reason) => {
+                if let Some(tally) = tally {
+                    count(&tally.corrupt);
+                    self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                }
+                Found::Nothing(Some(Fate::Corrupt))
+            }
+            Look::Failed(error) => {
+                self.shared.tell(self.shared.reads.failed(), &error);
+                Found::Nothing(None)
+            }
+        }
+    }
+
+    /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
+    pub(crate) fn claim(&self, key: &[u8; 32]) -> Option<Claim> {
+        if !self.shared.disk.single_flight {
+            return None;
+        }
+        Some(self.shared.store().claims()?.claim(key))
+    }
+
+    /// Whether another process still works on it.
+    pub(crate) fn is_held(&self, holder: &Holder) -> bool {
+        self.shared.store().claims().is_some_and(|claims| claims.is_held(holder))
+    }
+
+    /// Whether bodies of that process wait for other processes.
+    pub(crate) fn holder_waits(&self, holder: &Holder) -> bool {
+        self.shared.store().claims().is_some_and(|claims| claims.holder_is_waiting(holder))
+    }
+
+    /// Says that a body of this process waits for another process.
+    pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
+        self.shared.store().claims()?.nested_wait()
+    }
+
+    /// A run begins now.
+    pub(crate) fn permit(&self, claim: Option<ClaimToken>) -> Permit {
+        Permit { began: self.shared.store().tail(), claim: Mutex::new(claim) }
+    }
+
+    /// For a value that leaves the memory: older than anything others have done since this pool came.
+    pub(crate) fn permit_evicted(&self) -> Permit {
+        Permit { began: self.shared.opened, claim: Mutex::new(None) }
+    }
+
+    /// Whether finished results of a function are written.
+    pub(crate) fn takes(&self, tally: &Tally, stored: bool) -> bool {
+        stored
+            && self.shared.disk.spill == Spill::OnInsert
+            && !tally.unstorable.load(Ordering::Relaxed)
+            && self.shared.writes.is_willing()
+    }
+
+    /// Whether what leaves the memory is written.
+    pub(crate) fn takes_evicted(&self) -> bool {
+        self.shared.disk.spill == Spill::OnEvict && self.shared.writes.is_willing()
+    }
+
+    /// Where a value is encoded.
+    pub(crate) fn sink<T>(&self, fill: impl FnOnce(&mut Sink<'_>) -> T) -> (T, io::Result<Packed>, u64) {
+        let store = self.shared.store();
+        let mut sink = Sink::new(&store, self.shared.disk.compress);
+        let filled = fill(&mut sink);
+        let written = sink.written();
+        (filled, sink.finish(), written)
+    }
+
+    /// Takes a result to be written. Does not wait, and does not fail.
+    pub(crate) fn put(&self, put: Put) {
+        if let Packed::Large(_) = put.packed {
+            // It is in a file already; all that is left is to give it its name.
+            return self.shared.write(&[Arc::new(put)]);
+        }
+        let put = Arc::new(put);
+        self.shared.pending.lock().insert(put.key, Arc::clone(&put));
+        self.writer.put(put);
+    }
+
+    /// Waits while more is to be written than the backlog may have, for at most a second.
+    pub(crate) fn hold_back(&self) {
+        self.writer.hold_back();
+    }
+
+    /// Remembers why there is no result.
+    pub(crate) fn note(&self, key: &[u8; 32], fate: Fate) {
+        let mark = match fate {
+            Fate::Failed => Mark::Failed,
+            Fate::Panicked => Mark::Panicked,
+            _ => return,
+        };
+        self.writer.note(*key, mark);
+    }
+
+    /// Forgets a key, for every process of the directory.
+    pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
+        let pending = self.shared.pending.lock().remove(key);
+        drop(pending);
+        self.shared.told(self.shared.store().forget(key))
+    }
+
+    /// Forgets everything of a function.
+    pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
+        let pending: Vec<_> =
+            self.shared.pending.lock().extract_if(|_, put| put.function.starts_with(&owner)).collect();
+        drop(pending);
+        self.shared.told(self.shared.store().forget_function(owner))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut *self.shared.pending.lock());
+        drop(pending);
+        self.shared.told(self.shared.store().clear())
+    }
+
+    /// Writes what is finished and makes it safe against a power loss.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.writer.flush().map_err(Error::store)
+    }
+
+    /// Ends the writer, after it has written everything.
+    pub(crate) fn close(&self) {
+        self.writer.close();
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        stats.disk_bytes = self.shared.store().bytes();
+        stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
+    }
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    pub(super) fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store.read())
+    }
+
+    /// Writes a batch and lets go of what came with it, whether it could be written or not.
+    pub(super) fn write(&self, puts: &[Arc<Put>]) {
+        let written = self.revived().and_then(|store| store.append(puts));
+        for put in puts {
+            self.forget_pending(put);
+            put.permit.release();
+        }
+        match written {
+            Ok(stored) => {
+                stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
+                self.tell_works(&self.writes);
+            }
+            Err(error) => self.tell(self.writes.failed(), &error),
+        }
+    }
+
+    /// Notes why keys have no result. That it could not be noted harms nobody.
+    pub(super) fn note(&self, notes: &[([u8; 32], Mark)]) {
+        let _ = self.store().note(notes);
+    }
+
+    /// The disk did not keep up: a result stays in memory only.
+    pub(super) fn dropped(&self, put: &Arc<Put>) {
+        self.forget_pending(put);
+        put.permit.release();
+        let reason = "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
+        self.emit(&Event::NotStored { function: put.tally.name, reason });
+    }
+
+    /// Makes what is written safe against a power loss.
+    pub(super) fn sync(&self) -> Result<(), String> {
+        self.store().sync().map_err(|error| {
+            self.tell(self.writes.failed(), &error);
+            error.to_string()
+        })
+    }
+
+    /// It can be read from the disk now, or never will.
+    fn forget_pending(&self, put: &Arc<Put>) {
+        let mut pending = self.pending.lock();
+        let is_it = pending.get(&put.key).is_some_and(|other| Arc::ptr_eq(other, put));
+        let gone = is_it.then(|| pending.remove(&put.key));
+        drop(pending);
+        drop(gone);
+    }
+
+    /// The store; a new one if its directory was deleted.
+    fn revived(&self) -> io::Result<Arc<Store>> {
+        let store = self.store();
+        if !store.is_deleted() {
+            return Ok(store);
+        }
+        let new = Store::open(&self.disk).map_err(|refused| io::Error::other(refused.to_string()))?;
+        let new = Arc::new(new);
+        *self.store.write() = Arc::clone(&new);
+        Ok(new)
+    }
+
+    pub(super) fn emit(&self, event: &Event<'_>) {
+        if let Some(listener) = &self.on_event {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(event)));
+        }
+    }
+
+    /// Tells the listener of a failure, if it is the first.
+    fn tell(&self, first: bool, error: &io::Error) {
+        if first {
+            self.emit(&Event::StoreFailed { reason: &error.to_string() });
+        }
+    }
+
+    fn tell_works(&self, health: &Health) {
+        if health.works() {
+            self.emit(&Event::StoreRecovered);
+        }
+    }
+
+    fn told(&self, done: io::Result<()>) -> Result<(), Error> {
+        done.map_err(|error| {
+            self.tell(self.writes.failed(), &error);
+            Error::store(error.to_string())
+        })
+    }
+}
+
+/// Takes stored bytes through what made them smaller, then to the decoder.
+fn unpacked<T>(
+    meta: &Meta,
+    bytes: &[u8],
+    decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+) -> Result<T, Undecodable> {
+    match compress::unpack(bytes, meta.raw_len, meta.flags) {
+        Ok(Some(raw)) => decode(meta, Payload::Bytes(&raw)),
+        Ok(None) => decode(meta, Payload::Bytes(bytes)),
+        Err(reason) => Err(Undecodable::Malformed(reason)),
+    }
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier").field("disk", &self.shared.disk).finish_non_exhaustive()
+    }
+}
