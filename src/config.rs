@@ -1,12 +1,13 @@
 //! [`Builder`]: every setting of a pool, its default, and what it costs in both directions.
 
-mod disk;
+pub(crate) mod disk;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
+use self::disk::Disk;
 use crate::call::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Listener};
@@ -16,8 +17,6 @@ use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
 use crate::sync::{Arc, parallelism, wall};
-
-pub use disk::{COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync};
 
 /// Threads that may be blocked in waits at once, beyond the width, unless [`Builder::max_os_threads`] says otherwise.
 pub const DEFAULT_EXTRA_THREADS: usize = 512;

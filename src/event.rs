@@ -239,9 +239,6 @@ impl Stats {
         self.panicked += other.panicked;
         self.cancelled += other.cancelled;
         self.retried += other.retried;
-        self.disk_hits += other.disk_hits;
-        self.spilled += other.spilled;
-        self.corrupt += other.corrupt;
         self.evicted += other.evicted;
         self.memory_bytes += other.memory_bytes;
         self.entries += other.entries;

@@ -96,10 +96,12 @@ pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
 pub use call::{BoxedArgs, Call, Explain};
+pub use config::disk::{
+    COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,
+};
 pub use config::{
-    Builder, COMPRESS_ABOVE, Clock, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, DEFAULT_EXTRA_THREADS,
-    DEFAULT_KEEP_ALIVE, DEFAULT_MEMORY, DEFAULT_QUEUE, DEFAULT_STACK_SIZE, Disk, MIN_DISK, MIN_STACK_SIZE,
-    MIN_WEIGHT, Spill, Sync, SystemClock, Width,
+    Builder, Clock, DEFAULT_EXTRA_THREADS, DEFAULT_KEEP_ALIVE, DEFAULT_MEMORY, DEFAULT_QUEUE,
+    DEFAULT_STACK_SIZE, MIN_STACK_SIZE, MIN_WEIGHT, SystemClock, Width,
 };
 pub use error::Error;
 pub use event::{Event, Stats};

@@ -239,7 +239,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 self.engine.note(&self.flight.origin, fate);
                 let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took);
                 if keep.kept.is_none() && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key) {
-                    disk.note(key.key().as_bytes(), fate, permit.as_ref());
+                    disk.note(key.key().as_bytes(), fate);
                 }
                 self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
             }

@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 use crate::memo::codec::{self, Encoded, Undecodable};
 use crate::memo::disk::payload::{Payload, Sink};
 
+type Revived = Result<Box<dyn StdError + Send + Sync>, Undecodable>;
+
 /// Turns a kept error back into what the function raised.
-pub type Revive = fn(&[u8], u64) -> Result<Box<dyn StdError + Send + Sync>, Undecodable>;
+#[derive(Debug, Clone, Copy)]
+pub struct Revive(pub(super) fn(&[u8], u64) -> Revived);
 
 /// See the [module](self).
 pub(super) struct Format<R> {
@@ -30,7 +33,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Format<R> {
             encode: |value, sink| codec::encode(value, sink),
             decode: |payload, shape| match payload {
                 Payload::Bytes(bytes) => codec::decode(bytes, shape),
-                Payload::Stream(reader, len) => codec::decode_from(reader, len, shape),
+                Payload::Stream(mut reader, len) => codec::decode_from(&mut reader, len, shape),
             },
             survives: codec::survives::<R>,
             revive: None,
@@ -62,10 +65,11 @@ impl KeptError {
     }
 }
 
-/// See [`Revive`].
-pub(super) fn revive<E>(bytes: &[u8], shape: u64) -> Result<Box<dyn StdError + Send + Sync>, Undecodable>
-where
-    E: Into<Box<dyn StdError + Send + Sync>> + DeserializeOwned + 'static,
-{
-    codec::decode::<E>(bytes, shape).map(Into::into)
+impl Revive {
+    pub(super) fn new<E>() -> Revive
+    where
+        E: Into<Box<dyn StdError + Send + Sync>> + DeserializeOwned + 'static,
+    {
+        Revive(|bytes, shape| codec::decode::<E>(bytes, shape).map(Into::into))
+    }
 }

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::format::{self, Format, KeptError, Revive};
+use super::format::{Format, KeptError, Revive};
 use super::func::{Func, Parts, Raised, Run, Weigh};
 use super::key::Encoder;
 use crate::error::{Error, panic_text};
@@ -207,7 +207,7 @@ where
     }
 
     fn revive() -> Option<Revive> {
-        Some(format::revive::<E>)
+        Some(Revive::new::<E>())
     }
 }
 

@@ -172,7 +172,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
         let decoded = catch_unwind(AssertUnwindSafe(|| match (meta.is_error(), format.revive, payload) {
             (false, _, payload) => (format.decode)(payload, meta.shape).map(|value| Ok(Arc::new(value))),
             (true, Some(revive), Payload::Bytes(bytes)) => {
-                revive(bytes, meta.shape).map(|error| Err(Error::failed(core.identity.name, error)))
+                (revive.0)(bytes, meta.shape).map(|error| Err(Error::failed(core.identity.name, error)))
             }
             (true, ..) => Err(Undecodable::TypeChanged),
         }));

@@ -5,7 +5,7 @@
 //! | state | may be read or written in it |
 //! |---|---|
 //! | `Claimed` | the leader is still making its arguments owned; no job yet |
-| `Aside` | the run waits for something outside the process, before its body begins; its job is with whoever asks for that |
+//! | `Aside` | the run waits for something outside the process, before its body begins; its job is with whoever asks for that |
 //! | `Queued(job)` | the job, taken exactly once by whoever starts it |
 //! | `Running` | nothing: the job belongs to the thread that runs it |
 //! | `Done(outcome)` | the outcome, for good |
@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | `Claimed`, `Aside` | `Queued` | the leader, or whoever set the run aside ([`Cell::arm`]) |
 //! | `Queued` | `Running` | one worker, or one waiter that helps ([`Cell::start`]); the other finds nothing to start |
-| `Running` | `Aside` | the run itself, whose body has not begun ([`Cell::set_aside`]): it goes on later, elsewhere |
+//! | `Running` | `Aside` | the run itself, whose body has not begun ([`Cell::set_aside`]): it goes on later, elsewhere |
 //! | any but `Done` | `Done` | whoever has an outcome first: the run, its timer, the guard that is dropped unfinished ([`Cell::finish`]) |
 //! | `Claimed`, `Aside`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
 //!

@@ -17,7 +17,7 @@ use std::time::UNIX_EPOCH;
 
 use super::index::{Mark, Place, Position};
 use super::record::{self, Header, flags};
-use super::segment::Trouble;
+use super::segment::Unread;
 use super::store::Writing;
 use crate::sync::wall;
 
@@ -37,7 +37,7 @@ impl Writing<'_> {
         let segments = &self.store.segments;
         let current = self.index.tail().segment();
         let mut total: u64 = present.iter().map(|(_, bytes)| bytes).sum();
-        let bound = self.store.max_bytes.saturating_sub(self.index.bytes());
+        let bound = self.store.max_bytes.saturating_sub(self.index.len());
         let mut budget = self.store.segment_bytes / SECOND_CHANCES;
         for &(id, bytes) in present {
             if total.saturating_add(need) <= bound || id >= current {
@@ -57,7 +57,8 @@ impl Writing<'_> {
             self.index.set_oldest(id + 1);
         }
         segments.forget_below(self.index.oldest());
-        segments.sweep_tmp();
+        // What killed processes have left; that it could not be looked for is no reason to stop.
+        let _ = segments.sweep();
         self.index.set_total(total);
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Writing<'_> {
             let Some((used, cost)) = self.index.referenced(&header.key, place) else { return };
             let lasts = header.expires == 0 || now < header.expires;
             if used && lasts && header.flags & flags::LARGE == 0 {
-                candidates.push(Candidate { header: header.clone(), place, cost });
+                candidates.push(Candidate { header, place, cost });
             } else {
                 self.index.bury_if(&header.key, place, Mark::Evicted);
             }
@@ -88,8 +89,8 @@ impl Writing<'_> {
         let mut bytes = Vec::new();
         match store.segments.read(*place, &header.key, &store.seal, &mut bytes) {
             Ok(_) => {}
-            Err(Trouble::Io(error)) => return Err(error),
-            Err(Trouble::Bad(_)) => {
+            Err(Unread::Io(error)) => return Err(error),
+            Err(Unread::Bad(_)) => {
                 self.index.bury_if(&header.key, *place, Mark::Corrupt);
                 return Ok(false);
             }
@@ -98,6 +99,7 @@ impl Writing<'_> {
         if tail.offset() + place.len > store.segment_bytes {
             return Ok(false);
         }
+        bytes.truncate(place.len as usize);
         bytes[..record::HEADER].copy_from_slice(&header.encode(tail, &store.seal));
         store.segments.append(tail, &bytes)?;
         self.index.set_tail(Position::new(tail.segment(), tail.offset() + place.len));

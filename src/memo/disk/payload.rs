@@ -8,9 +8,9 @@ use std::fmt;
 use std::io::{self, BufRead, Write};
 
 use super::record::{self, Header, flags};
-use super::segment::LargeWriter;
+use super::segment::{LargeWriter, Written};
 use super::store::Store;
-use crate::config::Compress;
+use crate::config::disk::Compress;
 use crate::memo::compress;
 use crate::sync::Mutex;
 
@@ -76,7 +76,7 @@ impl<'a> Sink<'a> {
     /// Everything is written.
     pub(crate) fn finish(mut self) -> io::Result<Packed> {
         if let Some(large) = self.large {
-            return Ok(Packed::Large(Mutex::new(Some(Box::new(large)))));
+            return Ok(Packed::Large(Mutex::new(Some(large.finish()?))));
         }
         let mut flags = 0;
         if let Some((packed, flag)) = compress::pack(&self.bytes, self.compress) {
@@ -122,7 +122,7 @@ impl Write for Sink<'_> {
 pub(crate) enum Packed {
     Bytes { bytes: Vec<u8>, flags: u16, hash: [u8; 16] },
     /// `None` once it is in its place.
-    Large(Mutex<Option<Box<LargeWriter>>>),
+    Large(Mutex<Option<Written>>),
 }
 
 impl fmt::Debug for Packed {

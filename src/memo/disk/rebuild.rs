@@ -8,10 +8,9 @@ use std::io;
 
 use super::dir::Dir;
 use super::index::{self, Index, Mark, Position, Tag};
-use super::io::Io;
 use super::record::{SealKey, flags};
 use super::segment::Segments;
-use super::store::{FULL, LAST_OFFSET, Writing, tag_of};
+use super::store::{FULL, LAST_OFFSET, Writing, boot, tag_of};
 use crate::sync::Arc;
 
 /// Buckets of a new index: 1 024 entries, 32 KiB.
@@ -21,21 +20,21 @@ const FIRST_BUCKETS: u64 = 64;
 const GROWTH: u64 = 4;
 
 /// Makes an index of what the segments hold.
-pub(super) fn rebuild(io: &Io, dir: &Dir, segments: &Segments, seal: &SealKey, boot: u64) -> io::Result<Arc<Index>> {
+pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Result<Arc<Index>> {
     let present = segments.ids()?;
-    let mut new = New::make(io, dir, FIRST_BUCKETS)?;
-    new.index.set_boot(boot);
+    let mut new = New::make(dir, FIRST_BUCKETS)?;
+    new.index.set_boot(boot());
     let mut failed = Ok(());
     for (id, _) in &present {
         let walked = segments.walk(*id, seal, |header, place| {
             if new.index.load() > FULL && failed.is_ok() {
-                failed = new.grow(io, dir);
+                failed = new.grow(dir);
             }
             let tag = Tag { function: tag_of(&header.function), cost: index::cost_class(header.compute, place.len) };
             match header.flags & (flags::FORGOTTEN | flags::FORGOTTEN_FUNCTION) {
-                0 => drop(new.index.insert(&header.key, place, tag, place.position)),
-                flags::FORGOTTEN => drop(new.index.bury(&header.key, Mark::Forgotten, place.position)),
-                _ => drop(new.index.bury_function(tag.function, place.position)),
+                0 => _ = new.index.insert(&header.key, place, tag, place.position),
+                flags::FORGOTTEN => _ = new.index.bury(&header.key, Mark::Forgotten, place.position),
+                _ => _ = new.index.bury_function(tag.function, place.position),
             }
         });
         // A segment that can't be read costs what is in it.
@@ -47,7 +46,7 @@ pub(super) fn rebuild(io: &Io, dir: &Dir, segments: &Segments, seal: &SealKey, b
     new.index.set_oldest(present.first().map_or(1, |(id, _)| *id));
     new.index.set_tail(Position::new(last, LAST_OFFSET));
     new.index.set_total(present.iter().map(|(_, bytes)| bytes).sum());
-    new.put_in_place(io, dir)
+    new.put_in_place(dir)
 }
 
 impl Writing<'_> {
@@ -55,12 +54,12 @@ impl Writing<'_> {
     pub(super) fn grow(&mut self) -> io::Result<()> {
         let store = self.store;
         let buckets = self.index.buckets() * GROWTH;
-        if self.index.bytes() * GROWTH > store.max_bytes / 8 || buckets > index::MAX_BUCKETS {
+        if self.index.len() * GROWTH > store.max_bytes / 8 || buckets > index::MAX_BUCKETS {
             return Ok(());
         }
-        let new = New::make(&store.io, &store.dir, buckets)?;
+        let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
-        let new = new.put_in_place(&store.io, &store.dir)?;
+        let new = new.put_in_place(&store.dir)?;
         self.index.set_superseded();
         store.replace_index(Arc::clone(&new));
         self.index = new;
@@ -75,23 +74,24 @@ struct New {
 }
 
 impl New {
-    fn make(io: &Io, dir: &Dir, buckets: u64) -> io::Result<New> {
+    fn make(dir: &Dir, buckets: u64) -> io::Result<New> {
         let path = dir.tmp();
-        let file = io.create(&path)?;
-        let index = Index::create(&file, buckets, io)?;
+        let handle = dir.io().create(&path)?;
+        dir.io().preallocate(&handle, Index::file_len(buckets))?;
+        let index = Index::create(handle.file(), buckets)?;
         Ok(New { index, path })
     }
 
-    fn grow(&mut self, io: &Io, dir: &Dir) -> io::Result<()> {
-        let larger = New::make(io, dir, self.index.buckets() * GROWTH)?;
+    fn grow(&mut self, dir: &Dir) -> io::Result<()> {
+        let larger = New::make(dir, self.index.buckets() * GROWTH)?;
         self.index.grow_into(&larger.index);
-        io.remove(&self.path)?;
+        dir.io().remove(&self.path)?;
         *self = larger;
         Ok(())
     }
 
-    fn put_in_place(self, io: &Io, dir: &Dir) -> io::Result<Arc<Index>> {
-        io.rename(&self.path, &dir.index())?;
+    fn put_in_place(self, dir: &Dir) -> io::Result<Arc<Index>> {
+        dir.io().rename(&self.path, &dir.index())?;
         Ok(Arc::new(self.index))
     }
 }

@@ -24,7 +24,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, BufReader};
+use std::io;
 use std::time::Duration;
 
 use super::claims::Claims;
@@ -34,9 +34,9 @@ use super::io::{Access, Handle, Io};
 use super::payload::{Meta, Packed, Payload};
 use super::record::{self, Bad, Header, SealKey, flags};
 use super::rebuild::rebuild;
-use super::segment::{LargeWriter, Segments, Trouble};
+use super::segment::{self, LargeReader, LargeWriter, Segments, Unread, Written};
 use super::tier::Put;
-use crate::config::Disk;
+use crate::config::disk::Disk;
 use crate::memo::codec::Undecodable;
 use crate::memo::history::Fate;
 use crate::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -46,7 +46,6 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// See the [module](self).
 pub(crate) struct Store {
-    pub(super) io: Io,
     pub(super) dir: Dir,
     pub(super) seal: SealKey,
     pub(super) segments: Segments,
@@ -76,32 +75,26 @@ pub(super) struct Writing<'a> {
 
 impl Store {
     pub(crate) fn open(disk: &Disk) -> Result<Store, Refused> {
-        let mut io = Io::default();
+        #[cfg(not(feature = "testing"))]
+        let io = Io::default();
         #[cfg(feature = "testing")]
-        if let Some(faults) = &disk.faults {
-            io = Io::with_hook(Arc::new(faults.clone()));
-        }
-        if disk.shared_with_group {
-            io = io.shared_with_group();
-        }
-        let dir = Dir::open(&disk.path, Trust { shared_with_group: disk.shared_with_group }, &io)?;
-        let lock = io.open_or_create(&dir.lock())?;
+        let io = disk.faults.as_ref().map_or_else(Io::default, |faults| Io::with_hook(Arc::new(faults.clone())));
+        let dir = Dir::open(&disk.path, Trust { shared_with_group: disk.shared_with_group }, io)?;
+        let lock = dir.io().open_or_create(&dir.lock())?;
         let seal = SealKey::new(disk.mac_key.as_deref());
-        let segments = Segments::new(dir.clone(), io.clone());
-        let boot = boot();
-        let index = match open_index(&io, &dir).filter(|index| index.boot() == boot) {
+        let segments = Segments::new(dir.clone());
+        let index = match open_index(&dir) {
             Some(index) => index,
             None => {
-                let _locked = io.lock(&lock, LOCK_PATIENCE)?;
+                let _locked = dir.io().lock(&lock, LOCK_PATIENCE)?;
                 // Another process may have been faster.
-                match open_index(&io, &dir).filter(|index| index.boot() == boot) {
+                match open_index(&dir) {
                     Some(index) => index,
-                    None => rebuild(&io, &dir, &segments, &seal, boot)?,
+                    None => rebuild(&dir, &segments, &seal)?,
                 }
             }
         };
         Ok(Store {
-            io,
             dir,
             seal,
             segments,
@@ -121,7 +114,7 @@ impl Store {
             return index;
         }
         // Between the mark and the new name there is nothing to be found: the old one serves a little longer.
-        match open_index(&self.io, &self.dir) {
+        match open_index(&self.dir) {
             Some(new) => {
                 *self.index.write() = Arc::clone(&new);
                 new
@@ -142,7 +135,7 @@ impl Store {
     /// Bytes of all segments and of the index.
     pub(crate) fn bytes(&self) -> u64 {
         let index = self.index();
-        index.total() + index.bytes()
+        index.total() + index.len()
     }
 
     /// Whether a result of a run that began then would be taken.
@@ -156,17 +149,17 @@ impl Store {
     }
 
     pub(crate) fn large_writer(&self) -> io::Result<LargeWriter> {
-        self.segments.large()
+        self.segments.large(self.max_bytes / 2)
     }
 
     /// The claims of the directory, once they can be had.
     pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.claims.get_or_init(|| Claims::open(&self.dir, &self.io).ok()).as_ref()
+        self.claims.get_or_init(|| Claims::open(&self.dir).ok()).as_ref()
     }
 
     /// Whether the directory was deleted under us.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.io.metadata(&self.dir.lock()).is_err()
+        self.dir.io().metadata(&self.dir.lock()).is_err()
     }
 
     /// Looks a key up and decodes its value where it was read to. Takes no lock; `decode` may run user code.
@@ -183,20 +176,19 @@ impl Store {
             Found::Nothing => return Look::Miss(None),
         };
         let mut buffer = BUFFER.take();
-        let read = self.read(key, place, &mut buffer);
-        let look = match read {
-            Err(Trouble::Bad(Bad::Gone)) => Look::Miss(Some(Fate::Evicted)),
-            Err(Trouble::Bad(bad)) => self.distrust(key, place, bad.to_string()),
-            Err(Trouble::Io(error)) => Look::Failed(error),
-            Ok(header) => {
+        let look = match self.read(key, place, &mut buffer) {
+            Err(Unread::Bad(Bad::Gone)) => Look::Miss(Some(Fate::Evicted)),
+            Err(Unread::Bad(bad)) => self.distrust(key, place, bad.to_string()),
+            Err(Unread::Io(error)) => Look::Failed(error),
+            Ok((header, large)) => {
                 let meta = Meta::from(&header);
                 if !meta.is_fresh(now) {
                     Look::Miss(Some(Fate::Expired))
                 } else {
                     index.touch(slot);
-                    let decoded = match header.flags & flags::LARGE {
-                        0 => decode(&meta, Payload::Bytes(record::payload(&buffer, &header))),
-                        _ => self.stream(place, &header, |reader| decode(&meta, reader)),
+                    let decoded = match large {
+                        None => decode(&meta, Payload::Bytes(segment::payload(&buffer, &header))),
+                        Some(reader) => stream(reader, |payload| decode(&meta, payload), header.stored_len),
                     };
                     match decoded {
                         Ok(value) => Look::Hit(value, meta),
@@ -212,29 +204,24 @@ impl Store {
         look
     }
 
-    /// Reads a record that the index pointed to; twice, if it was moved in between.
-    fn read(&self, key: &[u8; 32], place: Place, buffer: &mut Vec<u8>) -> Result<Header, Trouble> {
-        match self.segments.read(place, key, &self.seal, buffer) {
-            Err(Trouble::Bad(bad)) => match self.index().find(key) {
-                Found::Live { place: now, .. } if now != place => {
-                    self.segments.read(now, key, &self.seal, buffer)
-                }
-                _ => Err(Trouble::Bad(bad)),
+    /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked.
+    fn read(
+        &self,
+        key: &[u8; 32],
+        place: Place,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Header, Option<LargeReader>), Unread> {
+        let mut read = |place: Place| match place.len > self.largest_inline() as u64 + SLACK {
+            true => self.segments.read_large(place, key, &self.seal).map(|(header, reader)| (header, Some(reader))),
+            false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
+        };
+        match read(place) {
+            Err(Unread::Bad(bad)) => match self.index().find(key) {
+                Found::Live { place: now, .. } if now != place => read(now),
+                _ => Err(Unread::Bad(bad)),
             },
             read => read,
         }
-    }
-
-    fn stream<T>(
-        &self,
-        place: Place,
-        header: &Header,
-        decode: impl FnOnce(Payload<'_>) -> Result<T, Undecodable>,
-    ) -> Result<T, Undecodable> {
-        let malformed = |error: io::Error| Undecodable::Malformed(error.to_string());
-        let reader = self.segments.large_reader(place, header).map_err(malformed)?;
-        let mut reader = BufReader::with_capacity(1 << 20, reader);
-        decode(Payload::Stream(&mut reader, header.stored_len))
     }
 
     /// A record proved wrong: nobody needs to read it again.
@@ -253,8 +240,14 @@ impl Store {
         change: impl FnOnce(&mut Writing<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         let lock = self.lock.lock();
-        let _locked = self.io.lock(&lock, patience)?;
-        change(&mut Writing { store: self, index: self.index() })
+        let _locked = self.dir.io().lock(&lock, patience)?;
+        let mut index = self.index();
+        if !index.is_sound() {
+            index.set_superseded();
+            index = rebuild(&self.dir, &self.segments, &self.seal)?;
+            *self.index.write() = Arc::clone(&index);
+        }
+        change(&mut Writing { store: self, index })
     }
 
     /// Writes results; gives the numbers of those that were taken. The others came too late: something newer is known.
@@ -304,18 +297,17 @@ impl Store {
     }
 
     /// Gives a large value, whose bytes are in a file already, its place in the log.
-    fn append_large(&self, put: &Put, large: &Mutex<Option<Box<LargeWriter>>>) -> io::Result<Vec<usize>> {
+    fn append_large(&self, put: &Put, large: &Mutex<Option<Written>>) -> io::Result<Vec<usize>> {
         let Some(large) = large.lock().take() else { return Ok(Vec::new()) };
         self.writing(LOCK_PATIENCE, |writing| {
             if !writing.index.accepts(&put.key, put.permit.began()) {
                 return Ok(Vec::new());
             }
-            let len = record::record_len(large.len());
-            let position = writing.reserve_segment(len)?;
-            let header = put.header(large.len(), large.hash());
-            large.commit(position.segment(), &header, &self.seal)?;
-            self.dirty.lock().insert(position.segment());
-            writing.publish(put, Place { position, len })?;
+            let id = writing.reserve_segment(record::record_len(large.stored_len()))?;
+            let header = put.header(large.stored_len(), [0; 16]);
+            let place = self.segments.commit_large(large, id, header, &self.seal)?;
+            self.dirty.lock().insert(id);
+            writing.publish(put, place)?;
             Ok(vec![0])
         })
     }
@@ -324,7 +316,9 @@ impl Store {
     pub(crate) fn note(&self, notes: &[([u8; 32], Mark)]) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
             let at = writing.index.tail();
-            notes.iter().for_each(|(key, mark)| drop(writing.index.bury(key, *mark, at)));
+            for (key, mark) in notes {
+                writing.index.bury(key, *mark, at);
+            }
             Ok(())
         })
     }
@@ -370,8 +364,13 @@ impl Store {
     pub(crate) fn sync(&self) -> io::Result<()> {
         let dirty = std::mem::take(&mut *self.dirty.lock());
         for segment in dirty {
-            self.segments.sync(segment)?;
+            match self.segments.sync(segment) {
+                // Evicted since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced?,
+            }
         }
+        self.segments.sync_names()?;
         self.index().flush()
     }
 }
@@ -397,12 +396,12 @@ impl Writing<'_> {
     }
 
     /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
-    fn reserve_segment(&mut self, len: u64) -> io::Result<Position> {
+    fn reserve_segment(&mut self, len: u64) -> io::Result<u32> {
         let present = self.store.segments.ids()?;
         self.make_room(&present, len)?;
-        let position = Position::new(self.next_id(&present)?, 0);
-        self.index.set_tail(Position::new(position.segment(), LAST_OFFSET));
-        Ok(position)
+        let id = self.next_id(&present)?;
+        self.index.set_tail(Position::new(id, LAST_OFFSET));
+        Ok(id)
     }
 
     fn next_id(&self, present: &[(u32, u64)]) -> io::Result<u32> {
@@ -428,7 +427,7 @@ impl Writing<'_> {
         let cost = index::cost_class(put.compute, place.len);
         let tag = Tag { function: tag_of(&put.function), cost };
         self.index.insert(&put.key, place, tag, put.permit.began());
-        self.index.add_total(place.len);
+        self.index.add_total(place.len.cast_signed());
         Ok(())
     }
 }
@@ -438,6 +437,9 @@ pub(super) const FULL: f64 = 0.75;
 
 /// An offset behind which nothing fits: the next record begins a segment.
 pub(super) const LAST_OFFSET: u64 = u32::MAX as u64 * 8;
+
+/// What a record has beside its payload, at most.
+const SLACK: u64 = record::HEADER as u64 + 8;
 
 /// The buffer that records are read into is kept if it is no larger than this.
 const LARGEST_BUFFER: usize = 1 << 20;
@@ -451,17 +453,34 @@ pub(super) fn tag_of(function: &[u8]) -> u16 {
     function.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
-/// The index that is there, if it can be used.
-fn open_index(io: &Io, dir: &Dir) -> Option<Arc<Index>> {
-    let handle = io.open(&dir.index(), Access::Write).ok()?;
-    Index::open(handle.file()).ok().map(Arc::new)
+/// The index that is there, if it can be used: it is whole, and no power loss came after it.
+fn open_index(dir: &Dir) -> Option<Arc<Index>> {
+    let handle = dir.io().open(&dir.index(), Access::Write).ok()?;
+    let index = Index::open(handle.file()).ok()?;
+    (index.is_sound() && index.boot() == boot()).then(|| Arc::new(index))
 }
 
 /// Names this run of the machine: an index from before a power loss is not believed.
-fn boot() -> u64 {
-    let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&id).as_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+pub(super) fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&id).as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    })
+}
+
+/// Decodes a large value, and checks once more that it is what was checked before.
+fn stream<T>(
+    mut reader: LargeReader,
+    decode: impl FnOnce(Payload<'_>) -> Result<T, Undecodable>,
+    len: u64,
+) -> Result<T, Undecodable> {
+    let value = decode(Payload::Stream(&mut reader, len))?;
+    match reader.finish() {
+        Ok(()) => Ok(value),
+        Err(unread) => Err(Undecodable::Malformed(unread.to_string())),
+    }
 }
 
 impl From<Mark> for Fate {

@@ -23,7 +23,7 @@ use super::payload::{Meta, Packed, Payload, Sink};
 use super::record::{self, Header, codec, flags};
 use super::store::{Look, Store};
 use super::writer::Writer;
-use crate::config::{Disk, Spill};
+use crate::config::disk::{Disk, Spill};
 use crate::error::Error;
 use crate::event::{Event, Listener, Stats, Tally, count};
 use crate::memo::codec::Undecodable;

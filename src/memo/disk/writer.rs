@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 
 use super::index::Mark;
 use super::tier::{Put, Shared};
-use crate::config::Sync;
+use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, JoinHandle, Mutex, now, spawn};
