@@ -239,6 +239,8 @@ impl Stats {
         self.panicked += other.panicked;
         self.cancelled += other.cancelled;
         self.retried += other.retried;
+        self.spilled += other.spilled;
+        self.corrupt += other.corrupt;
         self.evicted += other.evicted;
         self.memory_bytes += other.memory_bytes;
         self.entries += other.entries;

@@ -22,8 +22,6 @@
 //! A directory that is complete costs four looks: at `root`, its file system, `v1` and `v1/owners`, which is made last. Only
 //! when one is missing are things made, each step of which may find that another process was faster.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};

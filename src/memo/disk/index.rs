@@ -38,8 +38,6 @@
 //! A new key takes, in this order: a free slot in the emptier of its buckets; the oldest tombstone; the oldest tombstone of
 //! a forgotten key; the oldest live slot. The last is a result lost, so the index should grow before it is three quarters
 //! full ([`Index::load`], [`Index::grow_into`]).
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 mod header;
 mod slot;
 #[cfg(test)]
@@ -192,6 +190,11 @@ impl Index {
         Ok(Index { map, mask: buckets - 1 })
     }
 
+    /// Bytes of an index with so many buckets.
+    pub(crate) const fn file_len(buckets: u64) -> u64 {
+        (header::WORDS as u64 + buckets * slot::WORDS as u64) * 8
+    }
+
     /// Maps an index that is there.
     pub(crate) fn open(file: &File) -> Result<Index, Unusable> {
         let metadata = file.metadata().map_err(Unusable::Io)?;
@@ -241,11 +244,22 @@ impl Index {
         self.bucket(slot.bucket).touch(slot.slot, slot.prefix0);
     }
 
+    /// Whether a result of a run that `began` then would be taken. No lock: the answer may be out of date.
+    pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
+        let newer = match self.find(key) {
+            Found::Live { place, .. } => place.position >= began,
+            Found::Gone(mark, at) => mark == Mark::Forgotten && at >= began,
+            Found::Nothing => false,
+        };
+        !newer && self.cleared() < began.max(Position(1))
+    }
+
     /// Publishes a record of a run that `began` then. Under the lock, after the record was written.
     pub(crate) fn insert(&self, key: &[u8; 32], place: Place, tag: Tag, began: Position) -> Inserted {
         let prefix = Prefix::of(key);
         let own = self.own(prefix);
-        let newer = own.is_some_and(|(_, entry)| entry.position >= began);
+        let lasting = |entry: &Entry| entry.mark.is_none_or(|mark| mark == Mark::Forgotten);
+        let newer = own.is_some_and(|(_, entry)| lasting(&entry) && entry.position >= began);
         if newer || self.comes_too_late(prefix, tag.function, began) || !describable(place) {
             return Inserted::Refused;
         }

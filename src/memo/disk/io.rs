@@ -12,8 +12,6 @@
 //! Reads and writes are positional: a [`Handle`] has no cursor that threads could fight over. (On Windows the calls move
 //! the file's cursor, which nothing here uses.)
 
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};

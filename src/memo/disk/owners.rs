@@ -8,3 +8,5 @@ pub(crate) fn random_word() -> u64 {
     hasher.write_u32(std::process::id());
     hasher.finish().max(1)
 }
+
+pub(crate) struct NestedWait;

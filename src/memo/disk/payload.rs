@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, BufRead, Write};
 
 use super::record::{self, Header, flags};
-use super::segment::{LargeWriter, Written};
+use super::segment::large::{LargeWriter, Written};
 use super::store::Store;
 use crate::config::disk::Compress;
 use crate::memo::compress;

@@ -11,9 +11,9 @@
 //! The byte table is in `docs/format.md`. Whoever encodes the value hashes the payload, on any thread; the seal is added
 //! by the writer, who alone knows the place, and costs two blocks of BLAKE3.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 use std::fmt;
+
+pub(crate) use super::index::{Place, Position};
 
 /// The version of the layout: of a record, and of the directory it is in (`v1`).
 pub(crate) const FORMAT_VERSION: u8 = 1;
@@ -43,42 +43,17 @@ pub(crate) mod flags {
     pub(crate) const ZSTD: u16 = 4;
     /// Alone in its segment file.
     pub(crate) const LARGE: u16 = 8;
+    /// No payload: the key is forgotten.
+    pub(crate) const FORGOTTEN: u16 = 16;
+    /// No payload: everything of the function is forgotten.
+    pub(crate) const FORGOTTEN_FUNCTION: u16 = 32;
 
     /// Those that this version knows.
-    pub(super) const ALL: u16 = ERROR | LZ4 | ZSTD | LARGE;
-}
-
-/// A place in the log: segment and offset as one word, so that it is read and written in one piece. Offsets are multiples
-/// of 8. The log only grows, so what is newer has the larger position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Position(u64);
-
-impl Position {
-    pub(crate) const NONE: Position = Position(0);
-
-    pub(crate) fn new(segment: u32, offset: u64) -> Position {
-        debug_assert!(offset.is_multiple_of(8) && offset < MAX_RECORD);
-        Position(u64::from(segment) << 32 | (offset / 8) & 0xffff_ffff)
-    }
-
-    pub(crate) fn segment(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    pub(crate) fn offset(self) -> u64 {
-        (self.0 & 0xffff_ffff) * 8
-    }
-}
-
-/// Where a whole record is, and how long it is with its header and its padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub(crate) position: Position,
-    pub(crate) len: u64,
+    pub(super) const ALL: u16 = ERROR | LZ4 | ZSTD | LARGE | FORGOTTEN | FORGOTTEN_FUNCTION;
 }
 
 /// What stands before a payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) codec: u8,
     pub(crate) flags: u16,

@@ -10,8 +10,6 @@
 //! Two writers never write one place: who reserves it (under the directory's lock) says so, and what a killed writer
 //! leaves is a hole, or half a record, that nobody points to. [`Segments::walk`] finds what lies between.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
