@@ -1,0 +1,30 @@
+//! Closures that run once and are not remembered: a run without a key.
+
+use super::engine::Engine;
+use super::execute::Origin;
+use super::{launch, new_flight};
+use crate::error::Error;
+use crate::flight::claim::Guard;
+use crate::run::Patience;
+use crate::sync::Arc;
+use crate::task::Task;
+
+/// Runs a closure once, unremembered.
+pub(crate) fn spawn<R, F>(engine: &Arc<Engine>, f: F) -> Task<R>
+where
+    R: Send + Sync + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
+    let ticket = match engine.runner.admit(Patience::Endless) {
+        Ok(ticket) => ticket,
+        Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
+    };
+    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned), runner: Arc::clone(&engine.runner) };
+    let flight = new_flight::<R>(origin, false);
+    let guard = Guard::new(None, Arc::clone(&flight));
+    let mut f = Some(f);
+    launch(engine, Arc::clone(&flight), guard, None, ticket, move |_| {
+        Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
+    });
+    Task::in_flight(flight, 0, None)
+}
