@@ -13,7 +13,7 @@
 use std::fmt;
 use std::io;
 use std::task::Wake;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use std::sync::atomic;
 pub(crate) use std::sync::{Arc, MutexGuard, OnceLock, RwLockReadGuard, RwLockWriteGuard, Weak};
@@ -130,6 +130,32 @@ impl Wake for Parker {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// Looks again and again until `look` gives something, or until `enough` (told how long it has been) says so. Gives way to
+/// other threads every microsecond or so: often, since they may share a core with whoever is waited for; and in even steps,
+/// since a back-off that doubles finds things late by half of what they took.
+#[inline]
+pub(crate) fn spin<T>(
+    mut look: impl FnMut() -> Option<T>,
+    mut enough: impl FnMut(Duration) -> bool,
+) -> Option<T> {
+    let start = now();
+    loop {
+        for _ in 0..LOOKS_PER_YIELD {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            std::hint::spin_loop();
+        }
+        std::thread::yield_now();
+        if enough(start.elapsed()) {
+            return None;
+        }
+    }
+}
+
+/// How often [`spin`] looks between two yields.
+const LOOKS_PER_YIELD: usize = 24;
 
 /// The wall clock behind [`crate::SystemClock`].
 pub(crate) fn wall() -> SystemTime {

@@ -7,6 +7,8 @@
 //! 5. [`execute`] — one run, from its job to its last callback.
 //! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
 //! 7. [`explain`] — what submitting a call would find, and why.
+//! 8. [`boxed`] — calls whose arguments' type is hidden.
+//! 9. [`spawn`] — closures, unremembered.
 //!
 //! # Hot path and cold path
 //!
@@ -17,6 +19,7 @@
 //!
 //! A ticket comes before the claim: a submitter that waits for room in the queue has not promised anything to anyone.
 
+mod boxed;
 pub(crate) mod engine;
 pub(crate) mod execute;
 mod explain;
@@ -26,6 +29,7 @@ pub(crate) mod generated;
 pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod named;
+mod spawn;
 mod storage;
 
 use std::any::Any;
@@ -43,6 +47,7 @@ use crate::memo::history::Fate;
 use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
 use crate::task::{Source, Task};
+pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
 use execute::{CallFlight, Origin, Run};
 use storage::Stage;
@@ -50,6 +55,7 @@ pub use explain::Explain;
 use func::{Attempts, Encode, Handle, Start};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
+pub(crate) use spawn::spawn;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -140,33 +146,6 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     pub fn refresh(mut self) -> Self {
         self.refresh = true;
         self
-    }
-
-    /// Hides the type of the arguments, so that calls of different functions with one result type fit one collection.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use memopool::{Func, Pool};
-    /// let double = Func::new("double", |n: u64| n * 2);
-    /// let length = Func::new("length", |text: String| text.len() as u64);
-    /// let calls = vec![double.call(4).boxed(), length.call("seven".into()).boxed()];
-    /// let sum: u64 = Pool::new().map(calls).map(|result| *result.unwrap()).sum();
-    /// assert_eq!(sum, 13);
-    /// ```
-    pub fn boxed<'a>(self) -> Call<BoxedArgs<'a, R>, R>
-    where
-        A: Send + 'a,
-    {
-        let Call { core, args, encode, start, refresh } = self;
-        let args = BoxedArgs(Box::new(Erased { args, encode, start }));
-        Call {
-            core,
-            args,
-            encode: |args, encoder| args.0.encode(encoder),
-            start: |args, core| args.0.start(core),
-            refresh,
-        }
     }
 
     /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
@@ -478,61 +457,10 @@ impl<R: Send + Sync + 'static> Launch<R> {
     }
 }
 
-/// Runs a closure once, unremembered.
-pub(crate) fn spawn<R, F>(engine: &Arc<Engine>, f: F) -> Task<R>
-where
-    R: Send + Sync + 'static,
-    F: FnOnce() -> R + Send + 'static,
-{
-    let ticket = match engine.runner.admit(Patience::Endless) {
-        Ok(ticket) => ticket,
-        Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
-    };
-    let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
-    let guard = Guard::new(None, Arc::clone(&flight));
-    let mut f = Some(f);
-    let (stage, permit) = (Stage::Compute, None);
-    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage, permit };
-    launch.go(engine, move |_| {
-        Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
-    });
-    Task::in_flight(flight, 0, None)
-}
-
-/// Arguments of any type; see [`Call::boxed`].
-pub struct BoxedArgs<'a, R>(Box<dyn AnyArgs<R> + Send + 'a>);
-
-trait AnyArgs<R> {
-    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError>;
-    fn start(self: Box<Self>, core: &func::Core<R>) -> Attempts<R>;
-}
-
-struct Erased<A, R> {
-    args: A,
-    encode: Encode<A>,
-    start: Start<A, R>,
-}
-
-impl<A, R> AnyArgs<R> for Erased<A, R> {
-    fn encode(&self, encoder: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        (self.encode)(&self.args, encoder)
-    }
-
-    fn start(self: Box<Self>, core: &func::Core<R>) -> Attempts<R> {
-        (self.start)(self.args, core)
-    }
-}
-
 impl<A, R> fmt::Debug for Call<A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Never the arguments: they may be secret, or large.
         write!(f, "Call({})", self.core.identity.name)
-    }
-}
-
-impl<R> fmt::Debug for BoxedArgs<'_, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BoxedArgs(..)")
     }
 }
 

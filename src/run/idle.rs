@@ -1,9 +1,9 @@
 //! Workers that look for a job: first awake, then asleep.
 //!
 //! Waking a thread costs more than most of what a pool does, so it is done only where it helps. A worker that finds the
-//! queue empty goes on looking for some microseconds (*searching*) before it sleeps; a submission wakes a sleeper only if
-//! nobody is searching, and a searcher that finds a job while more lie there wakes the next. (The states are those of
-//! Go's and tokio's schedulers.)
+//! queue empty goes on looking for some microseconds (*searching*) before it sleeps, the last of them for longer; a
+//! submission wakes a sleeper only if nobody is searching, and a searcher that finds a job while more lie there wakes the
+//! next. (The states are those of Go's and tokio's schedulers.)
 //!
 //! # Why no job is left lying
 //!
@@ -14,12 +14,10 @@
 //! If the submission still saw the worker searching, the worker's last look comes after the job was queued. Otherwise the
 //! submission sees it sleeping. A wake-up is a token under the lock, so one that comes before the sleep is not lost.
 
-use std::time::Instant;
-
-use crossbeam_utils::Backoff;
+use std::time::{Duration, Instant};
 
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
-use crate::sync::{Condvar, Mutex, now};
+use crate::sync::{Condvar, Mutex, now, spin};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -51,19 +49,12 @@ impl Idle {
         look
     }
 
-    /// Looks for some microseconds, giving way to others more and more.
+    /// Looks for some microseconds.
     fn search<T>(&self, take: &mut impl FnMut() -> Option<T>) -> Option<T> {
         self.searching.fetch_add(1, Ordering::SeqCst);
-        let mut found = None;
-        for _ in 0..SEARCHES {
-            let backoff = Backoff::new();
-            while found.is_none() && !backoff.is_completed() {
-                found = take();
-                if found.is_none() {
-                    backoff.snooze();
-                }
-            }
-        }
+        let found = spin(take, |passed| {
+            passed > WATCH || (passed > SEARCH && self.searching.load(Ordering::Relaxed) > 1)
+        });
         if found.is_some() {
             self.searching.fetch_sub(1, Ordering::SeqCst);
         }
@@ -131,6 +122,10 @@ pub(super) enum Look<T> {
     Late,
 }
 
-/// How often a worker runs through the back-off (some five microseconds each) before it sleeps: as often as the channel's
-/// own blocking receive does.
-const SEARCHES: usize = 2;
+/// How long a worker searches before it sleeps: a submission costs less.
+const SEARCH: Duration = Duration::from_micros(5);
+
+/// How long the last searching worker goes on: about what it takes to wake a thread. A caller that was asleep when its
+/// result came then still finds somebody awake for its next call, and two threads that hand small work to and fro do not
+/// put each other to sleep again and again. One worker per pool at most, giving way to whatever else wants to run.
+const WATCH: Duration = Duration::from_micros(50);

@@ -20,8 +20,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::Backoff;
-
 use crate::call::KeyRef;
 use crate::call::execute::CallFlight;
 use crate::call::key::Key;
@@ -34,10 +32,13 @@ use crate::run::context::{self, Frame};
 use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, now};
+use crate::sync::{Arc, now, spin};
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
 const GRACE: Duration = Duration::from_micros(100);
+
+/// How long any thread waits for a run before it sleeps.
+const SNOOZE: Duration = Duration::from_micros(10);
 
 /// The result of one submission, now or later: waited for by a thread, or `.await`ed by a future.
 ///
@@ -366,15 +367,9 @@ impl<R: Send + Sync + 'static> Task<R> {
     }
 }
 
-/// A short wait costs no more than some yields: as many as a worker makes before it sleeps, so that two threads that hand
-/// small work to and fro both stay awake.
+/// A short wait stays awake: going to sleep and being woken costs more than most small bodies take.
 fn snooze<R>(flight: &CallFlight<R>) {
-    for _ in 0..2 {
-        let backoff = Backoff::new();
-        while !backoff.is_completed() && !flight.cell.is_done() {
-            backoff.snooze();
-        }
-    }
+    spin(|| flight.cell.is_done().then_some(()), |passed| passed > SNOOZE);
 }
 
 #[cold]
