@@ -7,6 +7,7 @@
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
 //! 7. [`futures`]: the same tasks, awaited.
+//! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -23,6 +24,7 @@ mod flights;
 mod futures;
 mod keys;
 mod memory;
+mod patterns;
 mod run;
 mod waits;
 
