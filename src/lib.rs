@@ -55,6 +55,8 @@
 //! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
+//! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//!
 //! # What nesting costs
 //!
 //! A worker that waits for a queued task runs it on top of its own stack while that is less than half used. With the
@@ -125,3 +127,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page for those who come from Python.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-concurrent-futures.md")]
+struct FromConcurrentFutures;
