@@ -43,7 +43,7 @@ fn leaving_the_scope_waits() -> Result<(), Error> {
         let pool = Pool::builder().threads(2).build()?;
         for n in 0..5 {
             let done = done.clone();
-            let _ = pool.spawn(move || done.send(n));
+            drop(pool.spawn(move || done.send(n)));
         }
         pool.run(parse::call("five"))?; // fails: and still nothing is lost
         Ok(())

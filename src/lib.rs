@@ -72,6 +72,7 @@
 //!
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
+//! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
@@ -106,7 +107,11 @@ pub use error::Error;
 pub use event::{Event, Stats};
 pub use pool::{Pool, block_in_place, cancelled};
 pub use run::{Executor, Job};
+#[cfg(feature = "stream")]
+pub use task::map::stream::MapStream;
 pub use task::map::{DEFAULT_WINDOW, Map};
+#[cfg(feature = "stream")]
+pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};
 pub use task::{Source, Task, TaskId};
 

@@ -26,7 +26,7 @@ fn leaving_the_scope_waits_also_on_an_error() {
         let pool = pool(2);
         for _ in 0..100 {
             let done = done.clone();
-            let _ = pool.spawn(move || done.up());
+            drop(pool.spawn(move || done.up()));
         }
         Ok(*pool.run(parse::call("five"))?)
     }
