@@ -29,6 +29,11 @@ pub const DEFAULT_WINDOW: usize = 1024;
 ///
 /// An error is an item like any other: the iteration goes on. Dropping it cancels what has not started.
 ///
+/// There is no `chunksize`: queueing calls in bundles was measured and gains nothing, since what a tiny call costs (some
+/// 3 µs cold, 0.3 µs known) is not the queue but handing its result over from thread to thread. Where a call does less than
+/// that, give a function many inputs at once, `pool.map(inputs.chunks(64).map(|batch| f.call(batch.to_vec())))`: one key,
+/// one result, a fraction of the time for each.
+///
 /// # Examples
 ///
 /// ```
