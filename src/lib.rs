@@ -55,6 +55,8 @@
 //! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
+//! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//!
 //! # What nesting costs
 //!
 //! A worker that waits for a queued task runs it on top of its own stack while that is less than half used. With the
@@ -70,6 +72,7 @@
 //!
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
+//! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
@@ -107,7 +110,11 @@ pub use error::Error;
 pub use event::{Event, Stats};
 pub use pool::{Pool, block_in_place, cancelled};
 pub use run::{Executor, Job};
+#[cfg(feature = "stream")]
+pub use task::map::stream::MapStream;
 pub use task::map::{DEFAULT_WINDOW, Map};
+#[cfg(feature = "stream")]
+pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};
 pub use task::{Source, Task, TaskId};
 
@@ -128,3 +135,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page for those who come from Python.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-concurrent-futures.md")]
+struct FromConcurrentFutures;

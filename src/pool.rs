@@ -13,6 +13,8 @@ use crate::config::disk::Disk;
 use crate::config::{Builder, Width, check_width};
 use crate::error::Error;
 use crate::event::Stats;
+#[cfg(feature = "stream")]
+use crate::run::Runner;
 use crate::run::wait_graph::Node;
 use crate::run::{Patience, context};
 use crate::sync::atomic::Ordering;
@@ -181,6 +183,12 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Result<Task<R>, Call<A, R>> {
         call.submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
+    }
+
+    /// The queue, for a future that waits for room in it.
+    #[cfg(feature = "stream")]
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.engine.runner
     }
 
     /// Runs a closure once, unremembered. It may capture, and need not have a name. Not part of the [`Stats`].

@@ -315,6 +315,12 @@ impl<J, T: Clone> Cell<J, T> {
         self.state.lock().interests
     }
 
+    /// How many wakers are left in it.
+    #[cfg(test)]
+    pub(crate) fn waiters(&self) -> usize {
+        self.state.lock().waiters.len()
+    }
+
     /// Nobody is left who wants the outcome: the body should stop, and what it returns is not stored.
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)

@@ -135,15 +135,15 @@ pub(crate) fn polls(
 }
 
 /// A future of ours is pending in the body that runs here: count its thread as blocked until it shows up again.
-/// Gives `false` when no thread is left that would ever run `target`.
-pub(crate) fn suspend(target: &AnyNode) -> bool {
+/// Gives `false` when no thread is left that would ever run any of the `targets`.
+pub(crate) fn suspend(targets: &[AnyNode]) -> bool {
     if !AWAITING.get()
         && let Some(worker) = worker()
     {
         worker.begin_block(false);
         AWAITING.set(true);
     }
-    if graph().is_hopeless(std::slice::from_ref(target)) {
+    if graph().is_hopeless(targets) {
         resume();
         return false;
     }

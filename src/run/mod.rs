@@ -26,6 +26,7 @@ pub(crate) mod worker;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -165,9 +166,9 @@ pub(crate) struct Runner {
     /// Units that have not started: what the queue's bound counts.
     waiting: AtomicUsize,
     running: AtomicUsize,
-    /// Submitters that wait for room, and whoever waits for the end.
+    /// Submitters that wait for room, and whoever waits for the end. Under the gate: the futures among them.
     blocked_submitters: AtomicUsize,
-    gate: Mutex<()>,
+    gate: Mutex<Vec<Waker>>,
     opened: Condvar,
     timer: timer::Timer,
 }
@@ -216,7 +217,7 @@ impl Runner {
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
-            gate: Mutex::new(()),
+            gate: Mutex::new(Vec::new()),
             opened: Condvar::default(),
         })
     }
@@ -368,9 +369,34 @@ impl Runner {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.blocked_submitters.load(Ordering::SeqCst) > 0 {
             // Taking the gate orders this after a submitter's last look at `waiting`.
-            drop(self.gate.lock());
+            self.open_gate();
             self.opened.notify_one();
         }
+    }
+
+    /// Wakes the futures that wait for room. Each asks again, and leaves another waker if it finds none.
+    fn open_gate(&self) {
+        let wakers = std::mem::take(&mut *self.gate.lock());
+        if !wakers.is_empty() {
+            self.blocked_submitters.fetch_sub(wakers.len(), Ordering::SeqCst);
+            // A waker is an executor's code.
+            wakers.into_iter().for_each(|waker| _ = catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
+    }
+
+    /// Has `waker` called when there may be room. `false`: there may be now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn call_when_there_is_room(&self, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
+        let mut gate = self.gate.lock();
+        if self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+            gate.push(waker);
+            return true;
+        }
+        drop(gate);
+        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+        false
     }
 
     /// Ends the pool: outsiders are refused from now on, and with `refuse_all` its own tasks, too; what has not started
@@ -385,7 +411,7 @@ impl Runner {
             let held = std::mem::take(&mut *self.held.lock());
             held.iter().filter_map(Weak::upgrade).for_each(|unit| unit.abandon());
         }
-        drop(self.gate.lock());
+        self.open_gate();
         self.opened.notify_all();
         self.end_if_idle();
     }

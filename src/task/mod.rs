@@ -357,6 +357,15 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
     }
 
+    /// The name of its run in the wait graph.
+    #[cfg(feature = "stream")]
+    fn flight(&self) -> Option<u64> {
+        match &self.state {
+            State::Ready { .. } => None,
+            State::InFlight { flight, .. } => Some(flight.id),
+        }
+    }
+
     /// The same submission, for a waiter whose wait itself failed: done with that error.
     fn failed_wait(&self, error: Error) -> Task<R> {
         let key = match &self.state {
@@ -431,7 +440,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if context::suspend(&target) {
+        if context::suspend(std::slice::from_ref(&target)) {
             return Poll::Pending;
         }
         // No thread is left: help after all, or say so.

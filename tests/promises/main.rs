@@ -7,6 +7,8 @@
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
 //! 7. [`futures`]: the same tasks, awaited.
+//! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
+//! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -23,7 +25,11 @@ mod flights;
 mod futures;
 mod keys;
 mod memory;
+mod patterns;
 mod run;
+mod several;
+#[cfg(feature = "stream")]
+mod streams;
 mod waits;
 
 use std::panic::resume_unwind;
