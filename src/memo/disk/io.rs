@@ -386,7 +386,7 @@ struct Context {
 }
 
 #[cold]
-fn context(op: Op, path: &Path, error: io::Error) -> io::Error {
+pub(super) fn context(op: Op, path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Context { op, path: path.to_owned(), error })
 }
 
@@ -427,4 +427,4 @@ impl fmt::Debug for Io {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
