@@ -28,7 +28,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 use std::process;
 
-use super::io::Io;
+use super::io::{Io, Op, context};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use system::{GroupOf, network, trusted};
 
@@ -130,7 +130,7 @@ impl Dir {
         // their project, which git should not ignore.
         let names = self.io.names(&self.root)?;
         let ours = names.iter().all(|name| [VERSION, TAG, GITIGNORE].iter().any(|&own| name == own));
-        let group = GroupOf::directory(&self.root)?;
+        let group = GroupOf::directory(&self.io.metadata(&self.root)?);
         for dir in [self.v1.clone(), self.seg_dir(), self.tmp_dir()] {
             self.make_dir(&dir, &group)?;
         }
@@ -141,7 +141,7 @@ impl Dir {
 
     fn make_dir(&self, path: &Path, group: &GroupOf) -> io::Result<()> {
         if self.io.create_dir(path)? && self.io.is_shared() {
-            group.give(path)?;
+            group.give(path).map_err(|error| context(Op::Create, path, error))?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Dir {
 
     /// Makes `seg` or `tmp` again, which someone has removed under us.
     pub(crate) fn make_again(&self, dir: &Path) -> io::Result<()> {
-        self.make_dir(dir, &GroupOf::directory(&self.v1)?)
+        self.make_dir(dir, &GroupOf::directory(&self.io.metadata(&self.v1)?))
     }
 
     /// Through which everything in here is read and written.
@@ -242,7 +242,7 @@ fn judge(path: &Path, metadata: &Metadata, trust: Trust) -> Result<(), Refused> 
 }
 
 fn refuse_network(path: &Path) -> Result<(), Refused> {
-    let Some(kind) = network(path)? else {
+    let Some(kind) = network(path).map_err(|error| context(Op::Stat, path, error))? else {
         return Ok(());
     };
     let reason = format!(

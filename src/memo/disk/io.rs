@@ -384,7 +384,7 @@ struct Context {
 }
 
 #[cold]
-fn context(op: Op, path: &Path, error: io::Error) -> io::Error {
+pub(super) fn context(op: Op, path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Context { op, path: path.to_owned(), error })
 }
 
@@ -425,4 +425,4 @@ impl fmt::Debug for Io {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,8 +45,8 @@ fn is_member(gid: u32) -> bool {
 pub(super) struct GroupOf(u32);
 
 impl GroupOf {
-    pub(super) fn directory(path: &Path) -> io::Result<GroupOf> {
-        Ok(GroupOf(std::fs::symlink_metadata(path)?.gid()))
+    pub(super) fn directory(metadata: &Metadata) -> GroupOf {
+        GroupOf(metadata.gid())
     }
 
     /// A new directory has its maker's group, unless the one above hands its own down.
@@ -65,7 +65,12 @@ impl GroupOf {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn network(path: &Path) -> io::Result<Option<String>> {
     let magic = rustix::fs::statfs(path)?.f_type as u32;
-    Ok(NETWORK.iter().find(|(_, magics)| magics.contains(&magic)).map(|(name, _)| (*name).to_owned()))
+    Ok(network_name(magic).map(str::to_owned))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn network_name(magic: u32) -> Option<&'static str> {
+    NETWORK.iter().find(|(_, magics)| magics.contains(&magic)).map(|(name, _)| *name)
 }
 
 /// From `linux/magic.h` and the file systems' own sources.

@@ -229,6 +229,8 @@ struct Unfinished {
 impl Unfinished {
     fn rename(&mut self, to: &Path) -> io::Result<()> {
         if let Some(path) = &self.path {
+            // Windows keeps readers away from a locked file. (A sweep leaves it alone: it was written just now.)
+            let _ = self.handle.file().unlock();
             self.io.rename(path, to)?;
             self.path = None;
         }
