@@ -238,7 +238,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 self.engine.emit(&Event::Failed { function: tally.name, error: &error });
                 self.engine.note(&self.flight.origin, fate);
                 let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took);
-                if keep.kept.is_none() && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key) {
+                if keep.kept.is_none()
+                    && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key)
+                {
                     disk.note(key.key().as_bytes(), fate);
                 }
                 self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
@@ -300,7 +302,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return keep;
         }
         let mut bytes = None;
-        if let Some(disk) = self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some())) {
+        if let Some(disk) =
+            self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some()))
+        {
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
@@ -311,7 +315,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 Err((reason, written)) => {
                     bytes = Some(written.max(size_of::<R>() as u64));
                     if !origin.tally.unstorable.swap(true, Ordering::Relaxed) {
-                        let reason = format!("{reason}; its results stay in memory (make the function `in_memory`)");
+                        let reason =
+                            format!("{reason}; its results stay in memory (make the function `in_memory`)");
                         self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
                     }
                 }
@@ -344,7 +349,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
         keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
         let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
-        if let Some(disk) = self.engine.disk.as_ref().filter(|disk| disk.takes(&self.flight.origin.tally, revives)) {
+        if let Some(disk) =
+            self.engine.disk.as_ref().filter(|disk| disk.takes(&self.flight.origin.tally, revives))
+        {
             keep.kept = storage::error(disk, error);
         }
         keep
@@ -360,7 +367,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 
     /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.
     fn weight_of(&self, value: Option<&R>, bytes: Option<u64>) -> Result<u64, String> {
-        let (Some(core), Some(value)) = (self.core, value) else { return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT)) };
+        let (Some(core), Some(value)) = (self.core, value) else {
+            return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
+        };
         let weighed = catch_unwind(AssertUnwindSafe(|| match (core.weigh, bytes) {
             (Weigh::Given(weigh), _) => Ok(weigh(value)),
             (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
@@ -368,8 +377,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
         }));
         match weighed {
-            Ok(weight) => weight
-                .map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`")),
+            Ok(weight) => {
+                weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
+            }
             Err(panic) => Err(format!("weighing it panicked: {}", crate::error::panic_text(&*panic))),
         }
     }

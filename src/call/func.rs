@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Call;
-use super::identity::{Identity, Signature};
 use super::format::{Format, KeptError};
+use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
 use crate::error::Error;
 use crate::memo::codec;

@@ -50,12 +50,12 @@ use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
 use execute::{CallFlight, Origin, Run};
-use storage::Stage;
 pub use explain::Explain;
 use func::{Attempts, Encode, Handle, Start};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 pub(crate) use spawn::spawn;
+use storage::Stage;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -237,7 +237,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let (stage, permit) = engine.first_stage(&key, core.format.is_some(), refresh);
-                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage, permit };
+                let launch =
+                    Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage, permit };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -328,7 +329,9 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let fate = engine.history.recall(slot.hash());
                 match engine.disk.as_ref().filter(|_| self.core.format.is_some()) {
                     None => Explain::of(fate),
-                    Some(tier) => storage::explain(tier, &self.core, self.key_ref(slot).key().as_bytes(), now, fate),
+                    Some(tier) => {
+                        storage::explain(tier, &self.core, self.key_ref(slot).key().as_bytes(), now, fate)
+                    }
                 }
             }
         }

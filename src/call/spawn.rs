@@ -25,8 +25,6 @@ where
     let mut f = Some(f);
     let (stage, permit) = (Stage::Compute, None);
     let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage, permit };
-    launch.go(engine, move |_| {
-        Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
-    });
+    launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
     Task::in_flight(flight, 0, None)
 }

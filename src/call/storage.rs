@@ -28,10 +28,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::KeyRef;
-use super::explain::Explain;
-use super::execute::Run;
-use super::format::KeptError;
 use super::engine::Spiller;
+use super::execute::Run;
+use super::explain::Explain;
+use super::format::KeptError;
 use super::func::{Core, Handle};
 use crate::error::{Error, panic_text};
 use crate::event::Tally;

@@ -165,7 +165,8 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
 
     /// Whether that generation of the key is in flight still.
     fn is_running(&self, key: &K, generation: u64) -> bool {
-        let running = |slot: &Slot<E, F>| slot.generation == generation && matches!(slot.state, State::Running(_));
+        let running =
+            |slot: &Slot<E, F>| slot.generation == generation && matches!(slot.state, State::Running(_));
         self.slots.read(key, |slot| slot.is_some_and(running))
     }
 

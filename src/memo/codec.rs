@@ -55,19 +55,39 @@ impl io::Write for Counter {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Encoded { pub(crate) shape: u64, pub(crate) bytes: u64 }
+pub(crate) struct Encoded {
+    pub(crate) shape: u64,
+    pub(crate) bytes: u64,
+}
 #[derive(Debug)]
-pub(crate) enum Undecodable { TypeChanged, Malformed(String) }
-pub(crate) fn encode<T: Serialize + 'static>(value: &T, sink: &mut impl io::Write) -> Result<Encoded, String> {
-    let bytes = bincode::serde::encode_into_std_write(value, sink, bincode::config::standard()).map_err(|e| e.to_string())?;
+pub(crate) enum Undecodable {
+    TypeChanged,
+    Malformed(String),
+}
+pub(crate) fn encode<T: Serialize + 'static>(
+    value: &T,
+    sink: &mut impl io::Write,
+) -> Result<Encoded, String> {
+    let bytes = bincode::serde::encode_into_std_write(value, sink, bincode::config::standard())
+        .map_err(|e| e.to_string())?;
     Ok(Encoded { shape: 7, bytes: bytes as u64 })
 }
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], _shape: u64) -> Result<T, Undecodable> {
-    bincode::serde::decode_from_slice(bytes, bincode::config::standard()).map(|x| x.0).map_err(|e| Undecodable::Malformed(e.to_string()))
+    bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map(|x| x.0)
+        .map_err(|e| Undecodable::Malformed(e.to_string()))
 }
-pub(crate) fn decode_from<T: serde::de::DeserializeOwned>(reader: &mut impl io::BufRead, _len: u64, _shape: u64) -> Result<T, Undecodable> {
-    bincode::serde::decode_from_std_read(reader, bincode::config::standard()).map_err(|e| Undecodable::Malformed(e.to_string()))
+pub(crate) fn decode_from<T: serde::de::DeserializeOwned>(
+    reader: &mut impl io::BufRead,
+    _len: u64,
+    _shape: u64,
+) -> Result<T, Undecodable> {
+    bincode::serde::decode_from_std_read(reader, bincode::config::standard())
+        .map_err(|e| Undecodable::Malformed(e.to_string()))
 }
-pub(crate) fn survives<T: Serialize + serde::de::DeserializeOwned + 'static>(bytes: &[u8], shape: u64) -> Result<(), String> {
+pub(crate) fn survives<T: Serialize + serde::de::DeserializeOwned + 'static>(
+    bytes: &[u8],
+    shape: u64,
+) -> Result<(), String> {
     decode::<T>(bytes, shape).map(drop).map_err(|_| "no".into())
 }

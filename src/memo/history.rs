@@ -48,9 +48,22 @@ impl History {
             return None;
         }
         use Fate::*;
-        [Evicted, Expired, Forgotten, Failed, Panicked, TimedOut, GivenUp, Cheap, TooLarge, NotWeighed, Corrupt, TypeChanged]
-            .into_iter()
-            .find(|fate| *fate as u64 == word & 0xff)
+        [
+            Evicted,
+            Expired,
+            Forgotten,
+            Failed,
+            Panicked,
+            TimedOut,
+            GivenUp,
+            Cheap,
+            TooLarge,
+            NotWeighed,
+            Corrupt,
+            TypeChanged,
+        ]
+        .into_iter()
+        .find(|fate| *fate as u64 == word & 0xff)
     }
 
     fn place(&self, hash: u64) -> &AtomicU64 {

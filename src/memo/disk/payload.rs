@@ -120,7 +120,11 @@ impl Write for Sink<'_> {
 
 /// A payload as it is stored.
 pub(crate) enum Packed {
-    Bytes { bytes: Vec<u8>, flags: u16, hash: [u8; 16] },
+    Bytes {
+        bytes: Vec<u8>,
+        flags: u16,
+        hash: [u8; 16],
+    },
     /// `None` once it is in its place.
     Large(Mutex<Option<Written>>),
 }

@@ -30,7 +30,10 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
             if new.index.load() > FULL && failed.is_ok() {
                 failed = new.grow(dir);
             }
-            let tag = Tag { function: tag_of(&header.function), cost: index::cost_class(header.compute, place.len) };
+            let tag = Tag {
+                function: tag_of(&header.function),
+                cost: index::cost_class(header.compute, place.len),
+            };
             match header.flags & (flags::FORGOTTEN | flags::FORGOTTEN_FUNCTION) {
                 0 => _ = new.index.insert(&header.key, place, tag, place.position),
                 flags::FORGOTTEN => _ = new.index.bury(&header.key, Mark::Forgotten, place.position),

@@ -32,8 +32,8 @@ use super::dir::{Dir, Refused, Trust};
 use super::index::{self, Found, Index, Mark, Place, Position, Tag};
 use super::io::{Access, Handle, Io};
 use super::payload::{Meta, Packed, Payload};
-use super::record::{self, Bad, Header, SealKey, flags};
 use super::rebuild::rebuild;
+use super::record::{self, Bad, Header, SealKey, flags};
 use super::segment::large::{LargeReader, LargeWriter, Written};
 use super::segment::{self, Segments, Unread};
 use super::tier::Put;
@@ -79,7 +79,8 @@ impl Store {
         #[cfg(not(feature = "testing"))]
         let io = Io::default();
         #[cfg(feature = "testing")]
-        let io = disk.faults.as_ref().map_or_else(Io::default, |faults| Io::with_hook(Arc::new(faults.clone())));
+        let io =
+            disk.faults.as_ref().map_or_else(Io::default, |faults| Io::with_hook(Arc::new(faults.clone())));
         let dir = Dir::open(&disk.path, Trust { shared_with_group: disk.shared_with_group }, io)?;
         let lock = dir.io().open_or_create(&dir.lock())?;
         let seal = SealKey::new(disk.mac_key.as_deref());
@@ -213,7 +214,10 @@ impl Store {
         buffer: &mut Vec<u8>,
     ) -> Result<(Header, Option<LargeReader>), Unread> {
         let mut read = |place: Place| match place.len > self.largest_inline() as u64 + SLACK {
-            true => self.segments.read_large(place, key, &self.seal).map(|(header, reader)| (header, Some(reader))),
+            true => self
+                .segments
+                .read_large(place, key, &self.seal)
+                .map(|(header, reader)| (header, Some(reader))),
             false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
         };
         match read(place) {
@@ -289,7 +293,9 @@ impl Store {
         for (at, place) in run {
             let put = &puts[*at];
             let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { continue };
-            bytes.extend_from_slice(&put.header(payload.len() as u64, *hash).encode(place.position, &self.seal));
+            bytes.extend_from_slice(
+                &put.header(payload.len() as u64, *hash).encode(place.position, &self.seal),
+            );
             bytes.extend_from_slice(payload);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
@@ -407,14 +413,17 @@ impl Writing<'_> {
 
     fn next_id(&self, present: &[(u32, u64)]) -> io::Result<u32> {
         let newest = present.last().map_or(0, |(id, _)| *id).max(self.index.tail().segment());
-        newest.checked_add(1).ok_or_else(|| io::Error::other("the log has used up its segment numbers; clear it"))
+        newest
+            .checked_add(1)
+            .ok_or_else(|| io::Error::other("the log has used up its segment numbers; clear it"))
     }
 
     /// A record without a payload, that says what is forgotten.
     fn tombstone(&mut self, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<Position> {
         let len = record::HEADER as u64;
         let position = self.reserve(len)?;
-        let header = Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
+        let header =
+            Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
         self.store.dirty.lock().insert(position.segment());
         self.store.segments.append(position, &header.encode(position, &self.store.seal))?;
         Ok(position)

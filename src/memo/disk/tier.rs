@@ -349,7 +349,8 @@ impl Shared {
     pub(super) fn dropped(&self, put: &Arc<Put>) {
         self.forget_pending(put);
         put.permit.release();
-        let reason = "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
+        let reason =
+            "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
         self.emit(&Event::NotStored { function: put.tally.name, reason });
     }
 

@@ -56,7 +56,13 @@ struct Backlog {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, name: String) -> Writer {
-        Writer { shared, backlog: Arc::default(), name, thread: Mutex::new(None), closed: AtomicBool::new(false) }
+        Writer {
+            shared,
+            backlog: Arc::default(),
+            name,
+            thread: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn put(&self, put: Arc<Put>) {
