@@ -112,6 +112,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
+        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
+            storage::announce(disk, core, tally, engine.now());
+        }
         let shared = u64::from(flight.cell.interests());
         tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
         engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
@@ -305,6 +308,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         if let Some(disk) =
             self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some()))
         {
+            storage::announce(disk, core, &origin.tally, self.engine.now());
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {

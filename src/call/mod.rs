@@ -330,11 +330,22 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 match engine.disk.as_ref().filter(|_| self.core.format.is_some()) {
                     None => Explain::of(fate),
                     Some(tier) => {
-                        storage::explain(tier, &self.core, self.key_ref(slot).key().as_bytes(), now, fate)
+                        let key = self.key_ref(slot).key();
+                        storage::explain(tier, &self.core, key.as_bytes(), now, fate, |digest| {
+                            self.key_under(digest)
+                        })
                     }
                 }
             }
         }
+    }
+
+    /// The key that the same arguments have with the identity of that digest.
+    fn key_under(&self, digest: &[u8; 32]) -> Option<Key> {
+        let digest = func::with_state(digest, self.core.state);
+        let mut encoder = Encoder::new(&digest, 0, false);
+        self.encode(&mut encoder).ok()?;
+        Some(encoder.finish().key(&digest))
     }
 
     /// The key of the arguments.

@@ -33,11 +33,13 @@ use super::execute::Run;
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
+use super::key::Key;
 use crate::error::{Error, panic_text};
 use crate::event::Tally;
 use crate::flight::Outcome;
 use crate::memo::codec::{Encoded, Undecodable};
 use crate::memo::disk::claims::{Claim, Holder};
+use crate::memo::disk::functions::Version;
 use crate::memo::disk::owners::NestedWait;
 use crate::memo::disk::payload::{Meta, Packed, Payload};
 use crate::memo::disk::tier::{Found, Permit, Put, Tier};
@@ -183,17 +185,35 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tier.look(key, tally, now, decode)
 }
 
-/// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process.
+/// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process; `under`: the key
+/// that the same arguments have with another function.
 pub(super) fn explain<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
     now: u64,
     fate: Option<Fate>,
+    under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    match read(tier, core, key, None, now) {
-        Found::Value(..) => Explain::OnDisk,
-        Found::Nothing(on_disk) => Explain::of(on_disk.or(fate)),
+    let fate = match read(tier, core, key, None, now) {
+        Found::Value(..) => return Explain::OnDisk,
+        Found::Nothing(on_disk) => on_disk.or(fate),
+    };
+    if fate.is_none() {
+        let others = tier.other_versions(core.signature.family(), &core.identity.digest);
+        let has = |version: &Version| under(&version.digest).is_some_and(|key| tier.knows(key.as_bytes()));
+        if let Some(version) = others.into_iter().find(has) {
+            return Explain::OtherVersion { stored: version.label, asked: core.signature.label() };
+        }
+    }
+    Explain::of(fate)
+}
+
+/// Tells the disk once that this version of a function is in use.
+pub(super) fn announce<R>(tier: &Tier, core: &Core<R>, tally: &Tally, now: u64) {
+    if !tally.announced.load(Ordering::Relaxed) && !tally.announced.swap(true, Ordering::Relaxed) {
+        let (family, label) = (core.signature.family(), core.signature.label());
+        tier.note_version(Version { digest: core.identity.digest, family, label, used: now });
     }
 }
 

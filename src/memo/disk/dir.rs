@@ -178,6 +178,10 @@ impl Dir {
         self.v1.join("index")
     }
 
+    pub(crate) fn functions(&self) -> PathBuf {
+        self.v1.join("functions")
+    }
+
     pub(crate) fn claims(&self) -> PathBuf {
         self.v1.join("claims")
     }

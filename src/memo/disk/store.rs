@@ -22,13 +22,14 @@
 //! `clear` deletes the segments.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
+use super::functions::{self, Version};
 use super::index::{self, Found, Index, Mark, Place, Position, Tag};
 use super::io::{Access, Handle, Io};
 use super::payload::{Meta, Packed, Payload};
@@ -143,6 +144,11 @@ impl Store {
     /// Whether a result of a run that began then would be taken.
     pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
         self.index().accepts(key, began)
+    }
+
+    /// Whether a record of that key is there.
+    pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
+        matches!(self.index().find(key), Found::Live { .. })
     }
 
     /// Values above this have a file of their own.
@@ -317,6 +323,16 @@ impl Store {
             writing.publish(put, place)?;
             Ok(vec![0])
         })
+    }
+
+    /// Notes that a version of a function is in use.
+    pub(crate) fn note_version(&self, version: &Version) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| functions::note(&writing.store.dir, version))
+    }
+
+    /// The versions of functions that have results here.
+    pub(crate) fn versions(&self) -> io::Result<BTreeMap<[u8; 32], Version>> {
+        functions::read(&self.dir)
     }
 
     /// Notes why keys have no result, where that takes nothing from others.
