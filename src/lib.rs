@@ -70,7 +70,7 @@
 //!
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
