@@ -25,8 +25,6 @@
 //!
 //! A lock of the kernel per claim would do the same, but slower with each lock that is held in the same file, and a claim
 //! is kept until its result is on disk, so many are.
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
-
 mod bucket;
 #[cfg(test)]
 mod tests;

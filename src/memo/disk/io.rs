@@ -41,6 +41,7 @@ pub(crate) trait Hook: Send + Sync {
 }
 
 /// A hook's answer.
+#[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "only tests spoil anything"))]
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Go,

@@ -129,6 +129,26 @@ fn errors_say_what_and_where() {
     assert_eq!(seen.ops.lock().iter().filter(|(op, _)| *op == Op::Write).count(), 1);
 }
 
+#[test]
+fn a_hook_can_tear_and_delay() {
+    // What tests do to the disk must be what they say they do.
+    struct Spoil(fn() -> Verdict);
+    impl Hook for Spoil {
+        fn before(&self, op: Op, _path: &Path, _bytes: usize) -> Verdict {
+            if op == Op::Create { Verdict::Go } else { (self.0)() }
+        }
+    }
+    let (_dir, path) = dir();
+    let torn = Io::with_hook(Arc::new(Spoil(|| Verdict::Torn(3))));
+    let file = torn.create(&path).unwrap();
+    assert!(torn.write_all_at(&file, b"abcdef", 0).is_err());
+    assert!(torn.read_at(&file, &mut [0; 3], 0).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"abc");
+    let slow = Io::with_hook(Arc::new(Spoil(|| Verdict::Delay(Duration::from_micros(1)))));
+    slow.write_all_at(&file, b"abcdef", 0).unwrap();
+    assert_eq!(slow.len(&file).unwrap(), 6);
+}
+
 #[cfg(unix)]
 #[test]
 fn only_regular_files_are_opened() {
