@@ -200,7 +200,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         patience: Patience,
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
-        let now = engine.now();
+        // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
+        let now = if vacant { 0 } else { engine.now() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -416,8 +417,8 @@ fn launch<R: Send + Sync + 'static>(
         }
     };
     let run = Run { engine: Arc::clone(engine), flight: Arc::clone(&flight), guard, core, attempts, ticket };
-    if let Err(job) = flight.cell.arm(run.into_job()) {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+    if let Err(run) = flight.cell.arm(run) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
         return;
     }
     if let Err(error) = engine.runner.push(Arc::clone(&flight) as _) {
