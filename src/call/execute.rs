@@ -18,7 +18,7 @@ use crate::config::MIN_WEIGHT;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
-use crate::flight::{AnyFlight, Flight, Outcome, Work};
+use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::tier::Permit;
 use crate::memo::history::Fate;
@@ -41,13 +41,13 @@ pub(crate) struct Origin {
 }
 
 /// A flight of this crate's calls.
-pub(crate) type CallFlight<R> = Flight<Origin, R>;
+pub(crate) type CallFlight<R> = Flight<Origin, R, Run<R>>;
 
 /// A leader's guard over it.
 pub(super) type Lead<R> = Guard<SlotKey, Entry, AnyFlight, Arc<CallFlight<R>>>;
 
 /// See the [module](self).
-pub(super) struct Run<R: 'static> {
+pub(crate) struct Run<R: 'static> {
     pub(super) engine: Arc<Engine>,
     pub(super) flight: Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
@@ -67,11 +67,9 @@ enum Failure {
 }
 
 impl<R: Send + Sync + 'static> Run<R> {
-    /// The job. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
-    pub(super) fn into_job(self) -> Work {
-        Box::new(move || {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
-        })
+    /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
+    pub(crate) fn run(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
     }
 
     fn perform(mut self) {
@@ -390,7 +388,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 }
 
 /// The deadline of one attempt.
-struct Deadline<R> {
+struct Deadline<R: 'static> {
     flight: Weak<CallFlight<R>>,
     engine: Weak<Engine>,
     timeout: Duration,
@@ -467,15 +465,15 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
     }
 
     fn perform(&self) {
-        if let Some(job) = self.cell.start() {
-            job();
+        if let Some(run) = self.cell.start() {
+            run.run();
         }
     }
 
     fn abandon(&self) {
-        if let Some(job) = self.cell.start() {
+        if let Some(run) = self.cell.start() {
             // Its guard settles the cell; its arguments' `Drop` is user code.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
         }
     }
 }

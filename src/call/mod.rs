@@ -205,7 +205,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         patience: Patience,
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
-        let now = engine.now();
+        // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
+        let now = if vacant { 0 } else { engine.now() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -461,8 +462,8 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
         let runner = Arc::clone(&engine.runner);
         let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit };
-        if let Err(job) = flight.cell.arm(run.into_job()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        if let Err(run) = flight.cell.arm(run) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
         }
         if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {

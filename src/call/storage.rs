@@ -147,8 +147,8 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     fn requeue(self) {
         let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
-        if let Err(job) = flight.cell.arm(self.into_job()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        if let Err(run) = flight.cell.arm(self) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
         }
         let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);

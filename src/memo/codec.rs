@@ -17,8 +17,6 @@
 //! Bytes come with a checksum, so they are ours, but perhaps of another type. Whatever they are, decoding ends in an
 //! error or a value of the right type, and no buffer is made larger than what they could fill.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "used by the disk tier"))]
-
 mod flat;
 
 #[cfg(test)]

@@ -339,9 +339,9 @@ impl<R: Send + Sync + 'static> Task<R> {
             return false;
         }
         match flight.cell.start() {
-            Some(job) => {
+            Some(run) => {
                 let pinned = graph().pin(&frame.node, Arc::clone(flight) as AnyNode);
-                job();
+                run.run();
                 drop(pinned);
                 true
             }

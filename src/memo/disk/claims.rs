@@ -79,6 +79,9 @@ pub(crate) struct Holder {
 }
 
 impl Claims {
+    /// Bytes of the file.
+    pub(crate) const FILE_LEN: u64 = WORDS as u64 * 8;
+
     /// Makes an empty file a claim table without claims. The caller made it under another name and renames it.
     pub(crate) fn create(file: &File) -> io::Result<()> {
         let map = Map::create(file, WORDS)?;
@@ -137,6 +140,19 @@ impl Claims {
         Claim::Full
     }
 
+    /// Whether there is somebody to wait for: the claim is there, and its owner lives. Frees the claims of one who is dead.
+    pub(crate) fn is_held(&self, holder: &Holder) -> bool {
+        match self.life(holder) {
+            _ if !self.still_held(holder) => false,
+            Life::Alive => true,
+            Life::Dead => {
+                self.break_dead(holder);
+                false
+            }
+            Life::Unknown => false,
+        }
+    }
+
     /// Whether that claim still is there. Its owner may be dead all the same: see [`Claims::life`].
     pub(crate) fn still_held(&self, holder: &Holder) -> bool {
         self.owners.map().word(holder.at).load(Ordering::Acquire) == holder.word
@@ -163,7 +179,7 @@ impl Claims {
     }
 
     /// Counts a wait for another's claim from inside a task, as long as the guard lives.
-    pub(crate) fn wait_inside(&self) -> NestedWait<'_> {
+    pub(crate) fn wait_inside(&self) -> NestedWait {
         self.owners.wait_inside()
     }
 

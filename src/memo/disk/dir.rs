@@ -165,7 +165,7 @@ impl Dir {
         &self.io
     }
 
-    /// The directory as its user named it, made absolute.
+    #[cfg(test)]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

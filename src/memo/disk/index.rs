@@ -28,7 +28,8 @@
 //! # Late writers lose
 //!
 //! Positions grow with time. A run notes the tail when it begins; its result is refused if the key's slot, live or
-//! tombstone, has a position at or after that, or if everything was cleared since. `forget` reserves a position of its own
+//! forgotten, has a position at or after that, or if everything was cleared since. (What was evicted or found damaged
+//! meanwhile is welcome again.) `forget` reserves a position of its own
 //! for its tombstone, so it comes between. Where the tombstone of a forgotten key has to give way to another key, its
 //! position is kept as a *floor* for all keys of its kind (1 of 256): what began before it is refused, which at worst costs
 //! one result; and so with a function that is forgotten as a whole (1 of 128), whose keys without a slot nobody knows.
@@ -54,7 +55,6 @@ use super::owners::random_word;
 
 pub(crate) use self::hint::{Found, Inserted, Mark, Place, Position, SlotRef, Tag, Unusable};
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "used by the store"))]
 pub(crate) use self::hint::cost_class;
 
 /// See the [module](self).
@@ -138,7 +138,7 @@ impl Index {
             Found::Gone(mark, at) => mark == Mark::Forgotten && at >= began,
             Found::Nothing => false,
         };
-        !newer && self.cleared() < began.max(Position(1))
+        !newer && (self.cleared() < began || self.cleared() == Position::NONE)
     }
 
     /// Publishes a record of a run that `began` then. Under the lock, after the record was written.
@@ -219,22 +219,6 @@ impl Index {
     /// Whether the key's record still is exactly that one; then whether it was used, and its cost class. Under the lock.
     pub(crate) fn referenced(&self, key: &[u8; 32], place: Place) -> Option<(bool, u8)> {
         self.live(Prefix::of(key), place).map(|(_, entry)| (entry.referenced, entry.cost))
-    }
-
-    /// The first sixteen bytes of each live key with this tag, and its place. Walks the whole index. Under the lock.
-    /// (Eight zero bytes at the beginning of a key read as 1.)
-    pub(crate) fn each_of(&self, function: u16, mut each: impl FnMut([u8; 16], Place)) {
-        for at in self.slots() {
-            if let Some((prefix, entry)) = self.get(at)
-                && entry.mark.is_none()
-                && entry.function == function
-            {
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&prefix.0.to_le_bytes());
-                bytes[8..].copy_from_slice(&prefix.1.to_le_bytes());
-                each(bytes, entry.place());
-            }
-        }
     }
 
     /// Forgets every result of the functions with this tag, those under way included; gives their number and bytes. Walks

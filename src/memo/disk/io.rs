@@ -341,12 +341,12 @@ impl Io {
 }
 
 impl Handle {
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn into_file(self) -> File {
+        self.file
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(crate) fn is_writable(&self) -> bool {

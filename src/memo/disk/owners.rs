@@ -28,13 +28,14 @@
 
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
+#[cfg(test)]
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{fmt, io, process};
 
 use super::map::Map;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::now;
+use crate::sync::{Arc, now};
 
 /// How many pools can share a directory and claim. Others work without claims.
 pub(crate) const OWNERS: usize = 1024;
@@ -53,7 +54,7 @@ const CREDIT: Duration = Duration::from_millis(10);
 pub(crate) type Opener = Box<dyn Fn(u16) -> io::Result<File> + Send + Sync>;
 
 /// The opener for a directory of owners' files.
-#[cfg_attr(not(test), expect(dead_code, reason = "used by the store"))]
+#[cfg(test)]
 pub(crate) fn in_dir(dir: PathBuf) -> Opener {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -178,10 +179,10 @@ impl Owners {
     }
 
     /// Counts a wait for another's claim from inside a task, as long as the guard lives.
-    pub(crate) fn wait_inside(&self) -> NestedWait<'_> {
-        let count = self.map.word(nonce_at(self.own) + 1);
-        count.fetch_add(1, Ordering::SeqCst);
-        NestedWait { count }
+    pub(crate) fn wait_inside(self: &Arc<Self>) -> NestedWait {
+        let wait = NestedWait { owners: Arc::clone(self) };
+        wait.count().fetch_add(1, Ordering::SeqCst);
+        wait
     }
 
     /// Whether that owner waits for others from inside a task.
@@ -206,13 +207,19 @@ impl fmt::Debug for Owners {
 
 /// See [`Owners::wait_inside`].
 #[derive(Debug)]
-pub(crate) struct NestedWait<'a> {
-    count: &'a AtomicU64,
+pub(crate) struct NestedWait {
+    owners: Arc<Owners>,
 }
 
-impl Drop for NestedWait<'_> {
+impl NestedWait {
+    fn count(&self) -> &AtomicU64 {
+        self.owners.map.word(nonce_at(self.owners.own) + 1)
+    }
+}
+
+impl Drop for NestedWait {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::SeqCst);
+        self.count().fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -230,5 +237,3 @@ pub(crate) fn random_word() -> u64 {
     hasher.write_u128(time.as_nanos());
     hasher.finish().max(1)
 }
-
-pub(crate) struct NestedWait;

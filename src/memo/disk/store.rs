@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
 use super::functions::{self, Version};
-use super::index::{self, Found, Index, Mark, Place, Position, Tag};
+use super::index::{self, Found, Index, Mark, Place, Position, Tag, Unusable};
 use super::io::{Access, Handle, Io};
 use super::payload::{Meta, Packed, Payload};
 use super::rebuild::rebuild;
@@ -162,7 +162,39 @@ impl Store {
 
     /// The claims of the directory, once they can be had.
     pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.claims.get_or_init(|| Claims::open(&self.dir).ok()).as_ref()
+        self.claims.get_or_init(|| self.open_claims().ok()).as_ref()
+    }
+
+    fn open_claims(&self) -> io::Result<Claims> {
+        let open = || -> io::Result<Claims> {
+            let (io, dir) = (self.dir.io().clone(), self.dir.clone());
+            let owner = move |number| io.open_or_create(&dir.owner(u32::from(number))).map(Handle::into_file);
+            let handle = self.dir.io().open(&self.dir.claims(), Access::Write)?;
+            Claims::open(handle.file(), Box::new(owner)).map_err(|unusable| match unusable {
+                Unusable::Foreign(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),
+                Unusable::Io(error) => error,
+            })
+        };
+        let missing = |error: &io::Error| {
+            use io::ErrorKind::{InvalidData, InvalidInput, NotFound};
+            matches!(error.kind(), InvalidData | InvalidInput | NotFound)
+        };
+        match open() {
+            Err(error) if missing(&error) => {}
+            opened => return opened,
+        }
+        self.writing(LOCK_PATIENCE, |writing| {
+            // Another process may have been faster.
+            if open().is_err_and(|error| missing(&error)) {
+                let (io, path) = (writing.store.dir.io(), writing.store.dir.tmp());
+                let handle = io.create(&path)?;
+                io.preallocate(&handle, Claims::FILE_LEN)?;
+                Claims::create(handle.file())?;
+                io.rename(&path, &writing.store.dir.claims())?;
+            }
+            Ok(())
+        })?;
+        open()
     }
 
     /// Whether the directory was deleted under us.
@@ -185,7 +217,9 @@ impl Store {
         };
         let mut buffer = BUFFER.take();
         let look = match self.read(key, place, &mut buffer) {
-            Err(Unread::Bad(Bad::Gone)) => Look::Miss(Some(Fate::Evicted)),
+            Err(Unread::Bad(bad)) if !bad.is_corruption() => Look::Miss(Some(Fate::Evicted)),
+            // Perhaps another's seal: what is his stays where it is.
+            Err(Unread::Bad(bad @ Bad::Seal)) => Look::Corrupt(bad.to_string()),
             Err(Unread::Bad(bad)) => self.distrust(key, place, bad.to_string()),
             Err(Unread::Io(error)) => Look::Failed(error),
             Ok((header, large)) => {

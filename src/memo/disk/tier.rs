@@ -215,7 +215,7 @@ impl Tier {
 
     /// Says that a body of this process waits for another process.
     pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
-        self.shared.store().claims()?.nested_wait()
+        Some(self.shared.store().claims()?.wait_inside())
     }
 
     /// A run begins now.

@@ -175,6 +175,7 @@ impl Header<'_> {
         self.set(BOOT, boot);
     }
 
+    #[cfg(test)]
     pub(super) fn id(&self) -> u64 {
         self.get(ID)
     }
@@ -206,6 +207,7 @@ impl Index {
     }
 
     /// A number of this file alone: tells one index from the next.
+    #[cfg(test)]
     pub(crate) fn id(&self) -> u64 {
         self.header().id()
     }

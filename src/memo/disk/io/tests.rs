@@ -74,7 +74,7 @@ fn what_is_written_is_read() {
     assert_eq!(&buf[..11], b"hello world");
     assert_eq!(io.read_at(&file, &mut buf, 100).unwrap(), 0);
     assert_eq!(io.len(&file).unwrap(), 11);
-    assert_eq!(file.path(), path);
+    assert_eq!(file.path, path);
     io.sync_data(&file).unwrap();
     io.sync_dir(path.parent().unwrap()).unwrap();
     let to = path.with_file_name("other");
