@@ -419,7 +419,6 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             let State::Ready { outcome, .. } = &task.state else { unreachable!("two states") };
             return Poll::Ready(outcome.clone());
         };
-        context::resume();
         let polling = task.polling.get_or_insert_with(|| Polling {
             flight: Arc::clone(flight),
             registration: Registration::default(),
@@ -427,6 +426,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         });
         if let Some(outcome) = flight.cell.poll(*interest, &mut polling.registration, cx.waker()) {
             task.polling = None;
+            context::resume_unless_awaiting();
             return Poll::Ready(outcome);
         }
         let Some(frame) = context::current() else { return Poll::Pending };

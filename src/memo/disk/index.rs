@@ -28,8 +28,7 @@
 //! # Late writers lose
 //!
 //! Positions grow with time. A run notes the tail when it begins; its result is refused if the key's slot, live or
-//! forgotten, has a position at or after that, or if everything was cleared since. (What was evicted or found damaged
-//! meanwhile is welcome again.) `forget` reserves a position of its own
+//! tombstone, has a position at or after that, or if everything was cleared since. `forget` reserves a position of its own
 //! for its tombstone, so it comes between. Where the tombstone of a forgotten key has to give way to another key, its
 //! position is kept as a *floor* for all keys of its kind (1 of 256): what began before it is refused, which at worst costs
 //! one result; and so with a function that is forgotten as a whole (1 of 128), whose keys without a slot nobody knows.
@@ -135,7 +134,7 @@ impl Index {
     pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
         let newer = match self.find(key) {
             Found::Live { place, .. } => place.position >= began,
-            Found::Gone(mark, at) => mark == Mark::Forgotten && at >= began,
+            Found::Gone(_, at) => at >= began,
             Found::Nothing => false,
         };
         !newer && (self.cleared() < began || self.cleared() == Position::NONE)
@@ -145,8 +144,7 @@ impl Index {
     pub(crate) fn insert(&self, key: &[u8; 32], place: Place, tag: Tag, began: Position) -> Inserted {
         let prefix = Prefix::of(key);
         let own = self.own(prefix);
-        let lasting = |entry: &Entry| entry.mark.is_none_or(|mark| mark == Mark::Forgotten);
-        let newer = own.is_some_and(|(_, entry)| lasting(&entry) && entry.position >= began);
+        let newer = own.is_some_and(|(_, entry)| entry.position >= began);
         if newer || self.comes_too_late(prefix, tag.function, began) || !describable(place) {
             return Inserted::Refused;
         }

@@ -372,7 +372,10 @@ impl Store {
     /// Notes why keys have no result, where that takes nothing from others.
     pub(crate) fn note(&self, notes: &[([u8; 32], Mark)]) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
-            let at = writing.index.tail();
+            // Older than any run that begins from now on.
+            let tail = writing.index.tail();
+            let Some(offset) = tail.offset().checked_sub(8) else { return Ok(()) };
+            let at = Position::new(tail.segment(), offset);
             for (key, mark) in notes {
                 writing.index.bury(key, *mark, at);
             }

@@ -177,9 +177,7 @@ impl Run {
         let tag = Tag { function: n as u16 % FUNCTIONS, cost };
         let known = self.known.get(&n).copied();
         let floor = self.floors.get(&n).copied().unwrap_or(Position::NONE);
-        let lasting = |known: &Known| known.mark.is_none_or(|mark| mark == Mark::Forgotten);
-        let newer = known.filter(lasting).is_some_and(|known| known.place.position >= began);
-        let late = newer || floor >= began;
+        let late = known.is_some_and(|known| known.place.position >= began) || floor >= began;
         let inserted = self.index.insert(&key(n), place, tag, began);
         if inserted == Inserted::Refused {
             assert!(late || !self.exact, "{n} refused, began {began:?}");
