@@ -296,18 +296,23 @@ impl Index {
 
     /// The slot that a new key takes, if one of at most that class is there.
     fn room(&self, prefix: Prefix, most: Class) -> Option<At> {
-        let mut best = None;
-        for number in self.candidates(prefix) {
-            let kinds: [_; SLOTS] = std::array::from_fn(|slot| self.class((number, slot)));
-            let taken = kinds.iter().filter(|kind| kind.0 != Class::Free).count() as u64;
-            for (slot, (class, position)) in kinds.into_iter().enumerate() {
-                let rank = if class == Class::Free { taken } else { position.word() };
-                if best.is_none_or(|(than, _)| (class, rank) < than) {
-                    best = Some(((class, rank), (number, slot)));
-                }
-            }
-        }
-        best.filter(|((class, _), _)| *class <= most).map(|(_, at)| at)
+        let candidates = self.candidates(prefix);
+        let [first, second] = candidates.map(|number| self.bucket(number).empty());
+        let (number, (_, slot)) =
+            if second.0 > first.0 { (candidates[1], second) } else { (candidates[0], first) };
+        slot.map(|slot| (number, slot)).or_else(|| self.room_of_others(candidates, most))
+    }
+
+    /// The same where no slot is empty: some may be as good as empty, or have to give way.
+    #[cold]
+    fn room_of_others(&self, candidates: [u64; 2], most: Class) -> Option<At> {
+        candidates
+            .into_iter()
+            .flat_map(|number| (0..SLOTS).map(move |slot| (number, slot)))
+            .map(|at| (self.class(at), at))
+            .min_by_key(|(class, _)| *class)
+            .filter(|((class, _), _)| *class <= most)
+            .map(|(_, at)| at)
     }
 
     fn class(&self, at: At) -> (Class, Position) {

@@ -134,6 +134,12 @@ impl Bucket<'_> {
         })
     }
 
+    /// How many slots are empty, and the first of them.
+    pub(super) fn empty(&self) -> (usize, Option<usize>) {
+        let is_empty = |slot: &usize| self.word(*slot, 0).load(Ordering::Relaxed) == 0;
+        ((0..SLOTS).filter(is_empty).count(), (0..SLOTS).find(is_empty))
+    }
+
     /// Reads a slot of this key without a lock. `None`: it has gone to another key, or makes no sense.
     pub(super) fn read(&self, slot: usize, prefix: Prefix) -> Option<Entry> {
         for _ in 0..READS {

@@ -282,6 +282,34 @@ fn the_file_has_real_blocks() {
     assert!(sparse.metadata().unwrap().blocks() * 512 >= len);
 }
 
+/// The variable that makes the test binary a process with a limit.
+const LIMITED: &str = "MEMOPOOL_TEST_FILE_SIZE_LIMIT";
+
+#[test]
+fn limited() {
+    // Not a test of its own: what the next one runs under a limit.
+    if std::env::var_os(LIMITED).is_some() {
+        let error = Index::create(&file(), 64).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn limit_on_file_sizes_is_an_error() {
+    // When this fails, a process with a limit on file sizes is killed by a signal when it opens a cache.
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let status = std::process::Command::new("sh")
+        .args(["-c", "ulimit -f 16 && exec \"$0\" --exact \"$1\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg(format!("{module}::limited"))
+        .env(LIMITED, "1")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn garbage_does_no_harm() {
     // When this fails, a damaged index stops, hangs or kills a program, or stops results from being kept.
