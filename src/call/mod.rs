@@ -298,7 +298,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             (_, None) => None,
             (_, Some(tier)) => {
                 let key = self.key_ref(slot).key();
-                match storage::read(tier, &self.core, key.as_bytes(), None, now) {
+                match storage::read(tier, &self.core, key.as_bytes(), || engine.tally(self.core.identity), now) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
                 }
@@ -332,7 +332,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     None => Explain::of(fate),
                     Some(tier) => {
                         let key = self.key_ref(slot).key();
-                        storage::explain(tier, &self.core, key.as_bytes(), now, fate, |digest| {
+                        let tally = || engine.tally(self.core.identity);
+                        storage::explain(tier, &self.core, key.as_bytes(), tally, now, fate, |digest| {
                             self.key_under(digest)
                         })
                     }

@@ -124,7 +124,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>) -> Option<(Outcome<R>, Meta)> {
         let key = self.flight.origin.key.as_ref()?.key();
-        match read(tier, core, key.as_bytes(), Some(&self.flight.origin.tally), self.engine.now()) {
+        match read(tier, core, key.as_bytes(), || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
             Found::Value(outcome, meta) => Some((outcome, meta)),
             Found::Nothing(_) => None,
         }
@@ -166,7 +166,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
-    tally: Option<&Tally>,
+    tally: impl FnOnce() -> Arc<Tally>,
     now: u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
@@ -191,11 +191,12 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
+    tally: impl FnOnce() -> Arc<Tally>,
     now: u64,
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, None, now) {
+    let fate = match read(tier, core, key, tally, now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };

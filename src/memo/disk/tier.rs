@@ -151,11 +151,12 @@ impl Tier {
         Ok(Arc::new(Tier { shared, writer }))
     }
 
-    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held.
+    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
+    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
-        tally: Option<&Tally>,
+        tally: impl FnOnce() -> Arc<Tally>,
         now: u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
@@ -182,10 +183,9 @@ impl Tier {
             }
             Look::Miss(fate) => Found::Nothing(fate),
             Look::Corrupt(reason) => {
-                if let Some(tally) = tally {
-                    count(&tally.corrupt);
-                    self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
-                }
+                let tally = tally();
+                count(&tally.corrupt);
+                self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
                 Found::Nothing(Some(Fate::Corrupt))
             }
             Look::Failed(error) => {
