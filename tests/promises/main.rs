@@ -9,6 +9,7 @@
 //! 7. [`futures`]: the same tasks, awaited.
 //! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
+//! 10. [`disk`]: what outlives the pool (feature `testing`).
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -21,6 +22,8 @@
 )]
 
 mod api;
+#[cfg(feature = "testing")]
+mod disk;
 mod flights;
 mod futures;
 mod keys;
