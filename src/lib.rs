@@ -66,6 +66,18 @@
 //! another thread, up to [`Builder::max_os_threads`]. Threads of an [`Executor`] help within 512 KiB. So depth is bounded
 //! by threads × stack, and what lies beyond is an error ([`Error::is_full`]), never an overflow.
 //!
+//! # How many threads, and how many at a time
+//!
+//! | work that | wants | since |
+//! |---|---|---|
+//! | computes | `threads(n)`, n as many as the machine runs at once (the default) | more only take turns |
+//! | waits for networks, disks, subprocesses | `threads(2..=64)`: two stay, up to 64 as the queue grows | a waiting body costs a stack, not a core |
+//! | must not be done too often at once | [`Func::limit`] with a [`Limit`] | whoever waits for its turn holds no thread |
+//!
+//! Bodies that wait for other tasks, or for room in another pool's queue, are replaced and don't count; wrap other waits (a
+//! lock, a subprocess) in [`block_in_place`], and they are, too. [`Builder::max_os_threads`] bounds them all. A body lends its
+//! slot of a limit while it waits for a task, so that functions of one limit may call each other, however few its slots.
+//!
 //! # What it costs to keep a result
 //!
 //! In memory: see [`Builder::memory`] for the formula. On disk: its encoding and 128 bytes, rounded up to 8, and 32 to 171
@@ -121,6 +133,7 @@ pub use config::{
 pub use error::Error;
 pub use event::{Event, Stats};
 pub use pool::{Pool, block_in_place, cancelled};
+pub use run::limit::Limit;
 pub use run::{Executor, Job};
 #[cfg(feature = "stream")]
 pub use task::map::stream::MapStream;

@@ -23,6 +23,7 @@ use crate::memo::disk::payload::Meta;
 use crate::memo::disk::tier::Permit;
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
+use crate::run::limit::Turn;
 use crate::run::timer::Alarm;
 use crate::run::wait_graph::{AnyNode, Node};
 use crate::run::{Runner, Ticket, Unit};
@@ -58,6 +59,8 @@ pub(crate) struct Run<R: 'static> {
     pub(super) stage: Stage,
     /// To write to the disk; `None` without one.
     pub(super) permit: Option<Permit>,
+    /// For a slot; `None` without a limit.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Why a body gave no value.
@@ -90,12 +93,19 @@ impl<R: Send + Sync + 'static> Run<R> {
                 }
             }
         }
-        let Run { engine, flight, guard, core, attempts, ticket, permit, .. } = self;
+        if self.turn.as_ref().is_some_and(|turn| !turn.enter()) {
+            drop(frame);
+            return self.wait_for_slot();
+        }
+        let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
+        let inside = turn.as_ref().map(Turn::run);
         let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
         let started = now();
         let result = bench.attempt(attempts);
         let took = started.elapsed();
         context::resume();
+        drop(inside);
+        drop(turn);
         bench.conclude(guard, result, took, permit);
         drop(frame);
         drop(ticket);
@@ -468,6 +478,10 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
         if let Some(run) = self.cell.start() {
             run.run();
         }
+    }
+
+    fn mark_parked(&self, parked: bool) {
+        self.parked.store(parked, Ordering::Release);
     }
 
     fn abandon(&self) {

@@ -15,6 +15,7 @@ use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
 use crate::error::Error;
 use crate::memo::codec;
+use crate::run::limit::Limit;
 use crate::sync::{Arc, Mutex};
 
 /// A function whose results are remembered: its identity, its body, and how its results are kept.
@@ -93,6 +94,7 @@ pub(super) struct Core<R> {
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
     pub(super) cost_above: Duration,
+    pub(super) limit: Option<Limit>,
 }
 
 /// How heavy a result is.
@@ -354,6 +356,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             timeout: None,
             retries: 0,
             cost_above: Duration::ZERO,
+            limit: None,
         };
         let core = match plain {
             Some(flavour) if clash.is_none() => intern((identity.id, flavour), core),
@@ -377,7 +380,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         core.body.downcast_ref().expect("a function's body takes its own arguments")
     }
 
-    fn with(self, change: impl FnOnce(&mut Core<R>)) -> Self {
+    pub(super) fn with(self, change: impl FnOnce(&mut Core<R>)) -> Self {
         let mut core = Core { signature: self.core.signature.clone(), ..self.core.copy() };
         change(&mut core);
         Func { core: Handle::Shared(Arc::new(core)), ..self }
@@ -437,6 +440,7 @@ impl<R> Core<R> {
             timeout: self.timeout,
             retries: self.retries,
             cost_above: self.cost_above,
+            limit: self.limit.clone(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! 7. [`explain`] — what submitting a call would find, and why.
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
+//! 10. [`limit`] — functions of which only so many may run at a time.
 //!
 //! # Hot path and cold path
 //!
@@ -28,6 +29,7 @@ pub(crate) mod func;
 pub(crate) mod generated;
 pub(crate) mod identity;
 pub(crate) mod key;
+mod limit;
 pub(crate) mod named;
 mod spawn;
 mod storage;
@@ -44,8 +46,10 @@ use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
 use crate::memo::disk::tier::{Found as OnDisk, Permit};
 use crate::memo::history::Fate;
+use crate::run::limit::Limit;
 use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
+use crate::sync::atomic::AtomicBool;
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
@@ -435,7 +439,8 @@ fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Ou
 }
 
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
-    Arc::new(Flight { id: ids::unique(), timed, origin, cell: Cell::new() })
+    let parked = AtomicBool::new(false);
+    Arc::new(Flight { id: ids::unique(), timed, parked, origin, cell: Cell::new() })
 }
 
 /// What a run is made of, but for its arguments.
@@ -462,7 +467,8 @@ impl<R: Send + Sync + 'static> Launch<R> {
         };
         let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
         let runner = Arc::clone(&engine.runner);
-        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit };
+        let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
+        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
         if let Err(run) = flight.cell.arm(run) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;

@@ -6,6 +6,8 @@
 //! 4. [`context`] — what a thread knows of the body it runs.
 //! 5. [`wait_graph`] — who waits for whom.
 //! 6. [`timer`] — deadlines of bodies.
+//! 7. [`limit`] — how many bodies may use one resource at a time.
+//! 8. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -19,7 +21,9 @@
 
 pub(crate) mod context;
 mod idle;
+pub(crate) mod limit;
 pub(crate) mod sizing;
+mod ticket;
 pub(crate) mod timer;
 pub(crate) mod wait_graph;
 pub(crate) mod worker;
@@ -35,6 +39,7 @@ use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
 use idle::Idle;
 use sizing::Sizing;
+pub(crate) use ticket::Ticket;
 
 /// The one wait graph of the process.
 pub(crate) fn graph() -> &'static wait_graph::Graph {
@@ -48,6 +53,8 @@ pub(crate) trait Unit: Send + Sync {
     fn is_pending(&self) -> bool;
     /// Runs it here, unless somebody else has started it. Does not panic.
     fn perform(&self);
+    /// It waits for a slot of a limit, or no longer does: whoever starts it meanwhile would only set it aside again.
+    fn mark_parked(&self, parked: bool);
     /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
     fn abandon(&self);
 }
@@ -157,8 +164,10 @@ pub(crate) struct Runner {
     excess: AtomicBool,
     /// All workers wait for tasks, and no more may be started: what is queued here starves until one goes on.
     starving: AtomicBool,
-    /// Units that an executor of somebody else's holds, for `close`.
+    /// Units that an executor of somebody else's holds, or a limit, for `close`.
     held: Mutex<Vec<Weak<dyn Unit>>>,
+    /// Limits that may hold runs of this pool.
+    limits: limit::Limits,
     /// Spare workers wait here to be recalled.
     recall: Condvar,
     mode: AtomicU8,
@@ -211,6 +220,7 @@ impl Runner {
             excess: AtomicBool::new(false),
             starving: AtomicBool::new(false),
             held: Mutex::new(Vec::new()),
+            limits: limit::Limits::default(),
             recall: Condvar::default(),
             mode: AtomicU8::new(OPEN),
             tickets: AtomicUsize::new(0),
@@ -244,7 +254,7 @@ impl Runner {
                 }
             }
         }
-        ticket.stage = Stage::Queued;
+        ticket.stage = ticket::Stage::Queued;
         Ok(ticket)
     }
 
@@ -270,8 +280,8 @@ impl Runner {
         if missing { self.start_if_needed() } else { Ok(()) }
     }
 
-    /// Remembers what an executor is given, as long as it is pending.
-    fn hold(&self, unit: &Arc<dyn Unit>) {
+    /// Remembers what lies elsewhere (an executor has it, or a limit), as long as it is pending.
+    pub(super) fn hold(&self, unit: &Arc<dyn Unit>) {
         let mut held = self.held.lock();
         if held.len() == held.capacity() {
             held.retain(|unit| unit.upgrade().is_some_and(|unit| unit.is_pending()));
@@ -319,7 +329,7 @@ impl Runner {
     /// A share in the pool without a unit: it has not ended while this lives.
     pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
         self.tickets.fetch_add(1, Ordering::SeqCst);
-        Ticket { runner: Arc::clone(self), stage: Stage::Admitted }
+        Ticket { runner: Arc::clone(self), stage: ticket::Stage::Admitted }
     }
 
     pub(crate) fn timer(&self) -> &timer::Timer {
@@ -349,6 +359,9 @@ impl Runner {
             Patience::Until(deadline) => Some(deadline),
             Patience::Endless => None,
         };
+        // What is queued here may wait for whatever this thread has: its slot, and its place in its own pool.
+        let _lent = limit::lend();
+        let _blocked = context::block_outside();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
         let mut in_time = true;
@@ -422,6 +435,8 @@ impl Runner {
         if context::is_inside(self.id) || context::is_worker_of(self.id) {
             return false;
         }
+        let _lent = limit::lend();
+        let _blocked = context::block_outside();
         let mut gate = self.gate.lock();
         loop {
             let handles = match self.is_over() {
@@ -470,54 +485,6 @@ impl Runner {
     fn signal_end(&self) {
         drop(self.gate.lock());
         self.opened.notify_all();
-    }
-}
-
-/// One unit's share in its pool, from admission to its last callback.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    runner: Arc<Runner>,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    Admitted,
-    Queued,
-    Started,
-}
-
-impl Ticket {
-    /// The unit is set aside before its body has begun.
-    pub(crate) fn pause(&mut self) {
-        if let Stage::Started = self.stage {
-            self.runner.running.fetch_sub(1, Ordering::Relaxed);
-            self.stage = Stage::Admitted;
-        }
-    }
-
-    /// The unit starts: its place in the queue is free.
-    pub(crate) fn start(&mut self) {
-        if let Stage::Queued = self.stage {
-            self.runner.give_place();
-        }
-        self.runner.running.fetch_add(1, Ordering::Relaxed);
-        self.stage = Stage::Started;
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        match self.stage {
-            Stage::Admitted => {}
-            Stage::Queued => self.runner.give_place(),
-            Stage::Started => {
-                self.runner.running.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        if self.runner.tickets.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.runner.end_if_idle();
-        }
     }
 }
 

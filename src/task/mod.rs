@@ -30,6 +30,7 @@ use crate::flight::cell::{Interest, Registration, Withdrawn};
 use crate::ids;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
+use crate::run::limit;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now, spin};
@@ -300,6 +301,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
         let waiting = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
+        let _lent = limit::lend();
         if deadline.is_none()
             && self.help(&frame)
             && let Some(outcome) = flight.cell.outcome(*interest)
@@ -336,6 +338,9 @@ impl<R: Send + Sync + 'static> Task<R> {
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
         if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {
+            return false;
+        }
+        if flight.parked.load(Ordering::Acquire) {
             return false;
         }
         match flight.cell.start() {
@@ -445,7 +450,9 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         }
         // No thread is left: help after all, or say so.
         let (flight, interest) = (Arc::clone(flight), *interest);
+        let lent = limit::lend();
         let helped = task.help(&frame);
+        drop(lent);
         match flight.cell.outcome(interest) {
             Some(outcome) => {
                 task.polling = None;

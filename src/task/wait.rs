@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;
 use crate::run::graph;
+use crate::run::limit;
 use crate::sync::{Arc, Mutex, Parker, now};
 
 /// What [`wait`] waits for.
@@ -290,6 +291,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
+        let _lent = limit::lend();
         let blocked = context::block_here();
         if self.deadline.is_some() || (blocked.is_some() && !graph().is_hopeless(&nodes)) {
             return Ok(parker.park(self.deadline));

@@ -8,6 +8,7 @@
 //! 6. [`api`]: settings, errors, many tasks at once.
 //! 7. [`futures`]: the same tasks, awaited.
 //! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
+//! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //! 10. [`disk`]: what outlives the pool (feature `testing`).
 //!
@@ -27,6 +28,7 @@ mod disk;
 mod flights;
 mod futures;
 mod keys;
+mod limits;
 mod memory;
 mod patterns;
 mod run;

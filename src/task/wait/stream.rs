@@ -17,6 +17,7 @@ use futures_core::Stream;
 
 use super::{AsCompleted, End, Ready, State, Task, Waiting};
 use crate::error::Error;
+use crate::run::limit;
 use crate::run::timer::Alarm;
 use crate::run::{Runner, context, graph};
 use crate::sync::{Arc, Weak, now};
@@ -178,6 +179,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             return Ok(true);
         }
         // No thread is left: help after all, or say so.
+        let _lent = limit::lend();
         if self.pending().any(|task| task.help(&frame)) {
             return Ok(false);
         }
