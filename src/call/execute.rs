@@ -13,13 +13,13 @@ use super::engine::{Engine, Entry, nanos};
 use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
 use super::key::SlotKey;
-use super::storage::{self, Kept, Next, Stage};
+use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
-use crate::memo::disk::payload::Meta;
+use crate::memo::disk::payload::{Meta, Packed};
 use crate::memo::disk::tier::Permit;
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
@@ -310,18 +310,22 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
-                    origin.tally.checked.store(true, Ordering::Relaxed);
+                    // What was streamed to a file was not read back.
+                    if let Packed::Bytes { .. } = kept.packed {
+                        origin.tally.checked.store(true, Ordering::Relaxed);
+                    }
                     bytes = Some(kept.encoded.bytes);
                     keep.kept = Some(kept);
                 }
-                Err((reason, written)) => {
+                Err(Unkept::Unfit(reason, written)) => {
                     bytes = Some(written.max(size_of::<R>() as u64));
-                    if !origin.tally.unstorable.swap(true, Ordering::Relaxed) {
-                        let reason =
-                            format!("{reason}; its results stay in memory (make the function `in_memory`)");
-                        self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
-                    }
+                    let advice = "its results stay in memory (make the function `in_memory`)";
+                    self.tell_once(&origin.tally.unstorable, &reason, advice);
                 }
+                Err(Unkept::TooLarge(reason)) => {
+                    self.tell_once(&origin.tally.oversized, &reason, "it stays in memory (see `Disk::max_bytes`)");
+                }
+                Err(Unkept::Trouble) => {}
             }
         }
         let (fate, reason) = match self.weight_of(Some(value), bytes) {
@@ -342,6 +346,14 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         self.engine.note(origin, fate);
         self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
         keep
+    }
+
+    /// Tells the listener why results of this function are not on disk, if that is news.
+    fn tell_once(&self, told: &AtomicBool, reason: &str, advice: &str) {
+        if !told.swap(true, Ordering::Relaxed) {
+            let reason = format!("{reason}; {advice}");
+            self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
+        }
     }
 
     /// How an error is to be kept, if at all.

@@ -23,7 +23,7 @@
 //! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
 //! The claim goes with them and is released when they can be read.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -287,14 +287,26 @@ pub(super) struct Kept {
     pub(super) is_error: bool,
 }
 
-/// Encodes a value for the disk. `Err`: why it can't be, and how many bytes it had.
+/// Why a value is not kept on disk.
+pub(super) enum Unkept {
+    /// It can't be encoded, or does not come back: nor will others of its type. After so many bytes.
+    Unfit(String, u64),
+    /// It takes more than the directory may give it. Others may not.
+    TooLarge(String),
+    /// The disk is in trouble, which has been told.
+    Trouble,
+}
+
+/// Encodes a value for the disk.
 pub(super) fn encode<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     value: &R,
     checked: bool,
-) -> Result<Kept, (String, u64)> {
-    let Some(format) = core.format else { return Err(("its function is `in_memory`".into(), 0)) };
+) -> Result<Kept, Unkept> {
+    let Some(format) = core.format else {
+        return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
+    };
     let (encoded, packed, written) = tier.sink(|sink| {
         let encoded = catch_unwind(AssertUnwindSafe(|| {
             let encoded = (format.encode)(value, sink)?;
@@ -305,8 +317,15 @@ pub(super) fn encode<R: Send + Sync + 'static>(
         }));
         encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {}", panic_text(&*panic))))
     });
-    let encoded = encoded.map_err(|reason| (reason, written))?;
-    let packed = packed.map_err(|error| (error.to_string(), written))?;
+    // Trouble with the file comes first: what the encoder says then is only its echo.
+    let packed = packed.map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
+        _ => {
+            tier.write_failed(&error);
+            Unkept::Trouble
+        }
+    })?;
+    let encoded = encoded.map_err(|reason| Unkept::Unfit(reason, written))?;
     Ok(Kept { packed, encoded, is_error: false })
 }
 

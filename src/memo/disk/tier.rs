@@ -250,6 +250,11 @@ impl Tier {
         (filled, sink.finish(), written)
     }
 
+    /// Takes note that a value could not be written to a file of its own.
+    pub(crate) fn write_failed(&self, error: &io::Error) {
+        self.shared.tell(self.shared.writes.failed(), error);
+    }
+
     /// Takes a result to be written. Does not wait, and does not fail.
     pub(crate) fn put(&self, put: Put) {
         if let Packed::Large(_) = put.packed {
