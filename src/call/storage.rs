@@ -7,6 +7,7 @@
 //! | [`Look`](Stage::Look) | the disk is asked for the result | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
+//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
 //! | [`Compute`](Stage::Compute) | the body runs | |
 //!
 //! A run that is set aside is in its cell as `Aside`: it can be joined and cancelled, and nobody takes it for queued.
@@ -61,6 +62,7 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(8);
 pub(super) enum Stage {
     Look,
     Claim,
+    Forget,
     Compute,
 }
 
@@ -68,7 +70,7 @@ impl Stage {
     pub(super) fn lane(self) -> Lane {
         match self {
             Stage::Look => Lane::Quick,
-            Stage::Claim | Stage::Compute => Lane::Ordinary,
+            Stage::Claim | Stage::Forget | Stage::Compute => Lane::Ordinary,
         }
     }
 }
@@ -104,6 +106,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         let Some(key) = &self.flight.origin.key else { return Next::Compute };
         let mut claim = None;
+        if self.stage == Stage::Forget {
+            // If the disk can't be told, it tells of that itself.
+            let _ = tier.forget(key.key().as_bytes());
+        }
         if self.stage == Stage::Claim {
             match tier.claim(key.key().as_bytes()) {
                 Some(Claim::Held(holder)) => return Next::Await(holder),
