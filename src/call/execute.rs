@@ -20,7 +20,7 @@ use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::memo::disk::payload::{Meta, Packed};
-use crate::memo::disk::tier::Permit;
+use crate::memo::disk::tier::{Permit, Tier};
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
 use crate::run::timer::Alarm;
@@ -303,9 +303,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return keep;
         }
         let mut bytes = None;
-        if let Some(disk) =
-            self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some()))
-        {
+        if let Some(disk) = self.disk_for(core, core.format.is_some()) {
             storage::announce(disk, core, &origin.tally, self.engine.now());
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
@@ -317,15 +315,12 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                     bytes = Some(kept.encoded.bytes);
                     keep.kept = Some(kept);
                 }
-                Err(Unkept::Unfit(reason, written)) => {
-                    bytes = Some(written.max(size_of::<R>() as u64));
-                    let advice = "its results stay in memory (make the function `in_memory`)";
-                    self.tell_once(&origin.tally.unstorable, &reason, advice);
+                Err(unkept) => {
+                    if let Unkept::Unfit(_, written) = &unkept {
+                        bytes = Some((*written).max(size_of::<R>() as u64));
+                    }
+                    unkept.tell(disk, &origin.tally);
                 }
-                Err(Unkept::TooLarge(reason)) => {
-                    self.tell_once(&origin.tally.oversized, &reason, "it stays in memory (see `Disk::max_bytes`)");
-                }
-                Err(Unkept::Trouble) => {}
             }
         }
         let (fate, reason) = match self.weight_of(Some(value), bytes) {
@@ -348,12 +343,11 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         keep
     }
 
-    /// Tells the listener why results of this function are not on disk, if that is news.
-    fn tell_once(&self, told: &AtomicBool, reason: &str, advice: &str) {
-        if !told.swap(true, Ordering::Relaxed) {
-            let reason = format!("{reason}; {advice}");
-            self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
-        }
+    /// The disk, if what this run ends in is to be written now.
+    fn disk_for(&self, core: &Core<R>, storable: bool) -> Option<&Tier> {
+        let Origin { key, tally, .. } = &self.flight.origin;
+        let (disk, key) = (self.engine.disk.as_ref()?, key.as_ref()?);
+        (storable && disk.takes(tally, key.key().as_bytes(), &core.digest)).then_some(disk)
     }
 
     /// How an error is to be kept, if at all.
@@ -363,9 +357,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
         keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
         let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
-        if let Some(disk) =
-            self.engine.disk.as_ref().filter(|disk| disk.takes(&self.flight.origin.tally, revives))
-        {
+        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, revives)) {
             keep.kept = storage::error(disk, error);
         }
         keep

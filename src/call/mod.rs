@@ -238,8 +238,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let stage = engine.first_stage(core.format.is_some(), refresh);
-                let launch =
-                    Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
+                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -298,7 +297,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             (_, None) => None,
             (_, Some(tier)) => {
                 let key = self.key_ref(slot).key();
-                match storage::read(tier, &self.core, key.as_bytes(), || engine.tally(self.core.identity), now) {
+                match storage::read(
+                    tier,
+                    &self.core,
+                    key.as_bytes(),
+                    || engine.tally(self.core.identity),
+                    now,
+                ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
                 }

@@ -303,6 +303,24 @@ pub(super) enum Unkept {
     Trouble,
 }
 
+impl Unkept {
+    /// Tells the listener, the first time. Nothing of a function whose results are unfit is tried again.
+    pub(super) fn tell(&self, tier: &Tier, tally: &Tally) {
+        let (told, reason, advice) = match self {
+            Unkept::Unfit(reason, _) => {
+                (&tally.unstorable, reason, "its results stay in memory (make the function `in_memory`)")
+            }
+            Unkept::TooLarge(reason) => {
+                (&tally.oversized, reason, "it stays in memory (see `Disk::max_bytes`)")
+            }
+            Unkept::Trouble => return,
+        };
+        if !told.swap(true, Ordering::Relaxed) {
+            tier.not_stored(tally.name, &format!("{reason}; {advice}"));
+        }
+    }
+}
+
 /// Encodes a value for the disk.
 pub(super) fn encode<R: Send + Sync + 'static>(
     tier: &Tier,
@@ -375,13 +393,24 @@ pub(super) fn put<R>(
 pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
     Arc::new(move |tier, slot, entry, now| {
         let fresh = entry.expires == 0 || now < entry.expires;
-        if let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) {
-            let checked = entry.tally.checked.load(Ordering::Relaxed);
-            if let Ok(kept) = encode(tier, &core, value, checked) {
-                let key = KeyRef { slot: *slot, identity: core.identity };
-                let (expires, cost, permit) = (entry.expires, entry.cost, tier.permit_evicted());
-                tier.put(put(&core, &key, kept, expires, cost, &entry.tally, now, permit));
+        let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
+        let key = KeyRef { slot: *slot, identity: core.identity };
+        let tally = &entry.tally;
+        // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
+        if tally.unstorable.load(Ordering::Relaxed)
+            || !tier.takes_evicted_of(key.key().as_bytes(), &core.digest)
+        {
+            return;
+        }
+        match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
+            Ok(kept) => {
+                if let Packed::Bytes { .. } = kept.packed {
+                    tally.checked.store(true, Ordering::Relaxed);
+                }
+                let permit = tier.permit_evicted();
+                tier.put(put(&core, &key, kept, entry.expires, entry.cost, tally, now, permit));
             }
+            Err(unkept) => unkept.tell(tier, tally),
         }
     })
 }
