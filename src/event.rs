@@ -349,6 +349,8 @@ pub(crate) struct Tally {
     pub(crate) announced: AtomicBool,
     /// One did not: none is written to disk.
     pub(crate) unstorable: AtomicBool,
+    /// One was too large for the disk; told once.
+    pub(crate) oversized: AtomicBool,
 }
 
 impl Tally {
@@ -375,6 +377,7 @@ impl Tally {
             checked: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             unstorable: AtomicBool::new(false),
+            oversized: AtomicBool::new(false),
         }
     }
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::KeyRef;
 use super::identity::Identity;
 use super::key::SlotKey;
 use super::storage::Stage;
@@ -16,7 +15,7 @@ use crate::event::{Event, Listener, Stats, Tally, count};
 use crate::flight::AnyFlight;
 use crate::flight::claim::{Displaced, Slot, Table};
 use crate::flight::slots::SlotHash;
-use crate::memo::disk::tier::{Permit, Tier};
+use crate::memo::disk::tier::Tier;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::Runner;
@@ -153,16 +152,12 @@ impl Engine {
         }
     }
 
-    /// Where a run begins, and what it may write.
-    pub(super) fn first_stage(&self, key: &KeyRef, stored: bool, refresh: bool) -> (Stage, Option<Permit>) {
+    /// Where a run begins. (Not with the disk: this is asked by who submits.)
+    pub(super) fn first_stage(&self, stored: bool, refresh: bool) -> Stage {
         match &self.disk {
-            Some(disk) if stored && refresh => {
-                // Whatever is there or under way in another process is older than this run.
-                let _ = disk.forget(key.key().as_bytes());
-                (Stage::Compute, Some(disk.permit(None)))
-            }
-            Some(_) if stored => (Stage::Look, None),
-            _ => (Stage::Compute, None),
+            Some(_) if stored && refresh => Stage::Forget,
+            Some(_) if stored => Stage::Look,
+            _ => Stage::Compute,
         }
     }
 

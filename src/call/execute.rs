@@ -13,14 +13,14 @@ use super::engine::{Engine, Entry, nanos};
 use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
 use super::key::SlotKey;
-use super::storage::{self, Kept, Next, Stage};
+use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
-use crate::memo::disk::payload::Meta;
-use crate::memo::disk::tier::Permit;
+use crate::memo::disk::payload::{Meta, Packed};
+use crate::memo::disk::tier::{Permit, Tier};
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
 use crate::run::limit::Turn;
@@ -313,24 +313,23 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return keep;
         }
         let mut bytes = None;
-        if let Some(disk) =
-            self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some()))
-        {
+        if let Some(disk) = self.disk_for(core, core.format.is_some()) {
             storage::announce(disk, core, &origin.tally, self.engine.now());
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
-                    origin.tally.checked.store(true, Ordering::Relaxed);
+                    // What was streamed to a file was not read back.
+                    if let Packed::Bytes { .. } = kept.packed {
+                        origin.tally.checked.store(true, Ordering::Relaxed);
+                    }
                     bytes = Some(kept.encoded.bytes);
                     keep.kept = Some(kept);
                 }
-                Err((reason, written)) => {
-                    bytes = Some(written.max(size_of::<R>() as u64));
-                    if !origin.tally.unstorable.swap(true, Ordering::Relaxed) {
-                        let reason =
-                            format!("{reason}; its results stay in memory (make the function `in_memory`)");
-                        self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
+                Err(unkept) => {
+                    if let Unkept::Unfit(_, written) = &unkept {
+                        bytes = Some((*written).max(size_of::<R>() as u64));
                     }
+                    unkept.tell(disk, &origin.tally);
                 }
             }
         }
@@ -354,6 +353,13 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         keep
     }
 
+    /// The disk, if what this run ends in is to be written now.
+    fn disk_for(&self, core: &Core<R>, storable: bool) -> Option<&Tier> {
+        let Origin { key, tally, .. } = &self.flight.origin;
+        let (disk, key) = (self.engine.disk.as_ref()?, key.as_ref()?);
+        (storable && disk.takes(tally, key.key().as_bytes(), &core.digest)).then_some(disk)
+    }
+
     /// How an error is to be kept, if at all.
     fn keep_error(&self, error: Option<KeptError>, took: Duration) -> Keep {
         let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
@@ -361,9 +367,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
         keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
         let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
-        if let Some(disk) =
-            self.engine.disk.as_ref().filter(|disk| disk.takes(&self.flight.origin.tally, revives))
-        {
+        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, revives)) {
             keep.kept = storage::error(disk, error);
         }
         keep

@@ -44,7 +44,7 @@ use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
-use crate::memo::disk::tier::{Found as OnDisk, Permit};
+use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
 use crate::run::limit::Limit;
 use crate::run::{Patience, Refused, Ticket};
@@ -241,9 +241,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
-                let (stage, permit) = engine.first_stage(&key, core.format.is_some(), refresh);
-                let launch =
-                    Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage, permit };
+                let stage = engine.first_stage(core.format.is_some(), refresh);
+                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -302,7 +301,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             (_, None) => None,
             (_, Some(tier)) => {
                 let key = self.key_ref(slot).key();
-                match storage::read(tier, &self.core, key.as_bytes(), || engine.tally(self.core.identity), now) {
+                match storage::read(
+                    tier,
+                    &self.core,
+                    key.as_bytes(),
+                    || engine.tally(self.core.identity),
+                    now,
+                ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
                 }
@@ -450,13 +455,12 @@ struct Launch<R: Send + Sync + 'static> {
     core: Option<Handle<R>>,
     ticket: Ticket,
     stage: Stage,
-    permit: Option<Permit>,
 }
 
 impl<R: Send + Sync + 'static> Launch<R> {
     /// Makes the job and queues it. Whatever fails on the way settles the cell.
     fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage, permit } = self;
+        let Launch { flight, guard, core, ticket, stage } = self;
         // Making arguments owned is user code (`Clone`).
         let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
             Ok(attempts) => attempts,
@@ -467,6 +471,7 @@ impl<R: Send + Sync + 'static> Launch<R> {
         };
         let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
         let runner = Arc::clone(&engine.runner);
+        let permit = None;
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
         let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
         if let Err(run) = flight.cell.arm(run) {

@@ -23,8 +23,7 @@ where
     let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
-    let (stage, permit) = (Stage::Compute, None);
-    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage, permit };
+    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage: Stage::Compute };
     launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
     Task::in_flight(flight, 0, None)
 }

@@ -7,6 +7,7 @@
 //! | [`Look`](Stage::Look) | the disk is asked for the result | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
+//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
 //! | [`Compute`](Stage::Compute) | the body runs | |
 //!
 //! A run that is set aside is in its cell as `Aside`: it can be joined and cancelled, and nobody takes it for queued.
@@ -23,7 +24,7 @@
 //! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
 //! The claim goes with them and is released when they can be read.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,7 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(8);
 pub(super) enum Stage {
     Look,
     Claim,
+    Forget,
     Compute,
 }
 
@@ -68,7 +70,7 @@ impl Stage {
     pub(super) fn lane(self) -> Lane {
         match self {
             Stage::Look => Lane::Quick,
-            Stage::Claim | Stage::Compute => Lane::Ordinary,
+            Stage::Claim | Stage::Forget | Stage::Compute => Lane::Ordinary,
         }
     }
 }
@@ -104,6 +106,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         let Some(key) = &self.flight.origin.key else { return Next::Compute };
         let mut claim = None;
+        if self.stage == Stage::Forget {
+            // If the disk can't be told, it tells of that itself.
+            let _ = tier.forget(key.key().as_bytes());
+        }
         if self.stage == Stage::Claim {
             match tier.claim(key.key().as_bytes()) {
                 Some(Claim::Held(holder)) => return Next::Await(holder),
@@ -287,14 +293,44 @@ pub(super) struct Kept {
     pub(super) is_error: bool,
 }
 
-/// Encodes a value for the disk. `Err`: why it can't be, and how many bytes it had.
+/// Why a value is not kept on disk.
+pub(super) enum Unkept {
+    /// It can't be encoded, or does not come back: nor will others of its type. After so many bytes.
+    Unfit(String, u64),
+    /// It takes more than the directory may give it. Others may not.
+    TooLarge(String),
+    /// The disk is in trouble, which has been told.
+    Trouble,
+}
+
+impl Unkept {
+    /// Tells the listener, the first time. Nothing of a function whose results are unfit is tried again.
+    pub(super) fn tell(&self, tier: &Tier, tally: &Tally) {
+        let (told, reason, advice) = match self {
+            Unkept::Unfit(reason, _) => {
+                (&tally.unstorable, reason, "its results stay in memory (make the function `in_memory`)")
+            }
+            Unkept::TooLarge(reason) => {
+                (&tally.oversized, reason, "it stays in memory (see `Disk::max_bytes`)")
+            }
+            Unkept::Trouble => return,
+        };
+        if !told.swap(true, Ordering::Relaxed) {
+            tier.not_stored(tally.name, &format!("{reason}; {advice}"));
+        }
+    }
+}
+
+/// Encodes a value for the disk.
 pub(super) fn encode<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     value: &R,
     checked: bool,
-) -> Result<Kept, (String, u64)> {
-    let Some(format) = core.format else { return Err(("its function is `in_memory`".into(), 0)) };
+) -> Result<Kept, Unkept> {
+    let Some(format) = core.format else {
+        return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
+    };
     let (encoded, packed, written) = tier.sink(|sink| {
         let encoded = catch_unwind(AssertUnwindSafe(|| {
             let encoded = (format.encode)(value, sink)?;
@@ -305,8 +341,15 @@ pub(super) fn encode<R: Send + Sync + 'static>(
         }));
         encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {}", panic_text(&*panic))))
     });
-    let encoded = encoded.map_err(|reason| (reason, written))?;
-    let packed = packed.map_err(|error| (error.to_string(), written))?;
+    // Trouble with the file comes first: what the encoder says then is only its echo.
+    let packed = packed.map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
+        _ => {
+            tier.write_failed(&error);
+            Unkept::Trouble
+        }
+    })?;
+    let encoded = encoded.map_err(|reason| Unkept::Unfit(reason, written))?;
     Ok(Kept { packed, encoded, is_error: false })
 }
 
@@ -350,13 +393,24 @@ pub(super) fn put<R>(
 pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
     Arc::new(move |tier, slot, entry, now| {
         let fresh = entry.expires == 0 || now < entry.expires;
-        if let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) {
-            let checked = entry.tally.checked.load(Ordering::Relaxed);
-            if let Ok(kept) = encode(tier, &core, value, checked) {
-                let key = KeyRef { slot: *slot, identity: core.identity };
-                let (expires, cost, permit) = (entry.expires, entry.cost, tier.permit_evicted());
-                tier.put(put(&core, &key, kept, expires, cost, &entry.tally, now, permit));
+        let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
+        let key = KeyRef { slot: *slot, identity: core.identity };
+        let tally = &entry.tally;
+        // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
+        if tally.unstorable.load(Ordering::Relaxed)
+            || !tier.takes_evicted_of(key.key().as_bytes(), &core.digest)
+        {
+            return;
+        }
+        match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
+            Ok(kept) => {
+                if let Packed::Bytes { .. } = kept.packed {
+                    tally.checked.store(true, Ordering::Relaxed);
+                }
+                let permit = tier.permit_evicted();
+                tier.put(put(&core, &key, kept, entry.expires, entry.cost, tally, now, permit));
             }
+            Err(unkept) => unkept.tell(tier, tally),
         }
     })
 }

@@ -140,6 +140,12 @@ impl Index {
         !newer && (self.cleared() < began || self.cleared() == Position::NONE)
     }
 
+    /// As [`accepts`](Self::accepts), and with what is only known of all keys of a kind: exactly what
+    /// [`insert`](Self::insert) would say.
+    pub(crate) fn admits(&self, key: &[u8; 32], function: u16, began: Position) -> bool {
+        self.accepts(key, began) && !self.comes_too_late(Prefix::of(key), function, began)
+    }
+
     /// Publishes a record of a run that `began` then. Under the lock, after the record was written.
     pub(crate) fn insert(&self, key: &[u8; 32], place: Place, tag: Tag, began: Position) -> Inserted {
         let prefix = Prefix::of(key);

@@ -57,11 +57,13 @@ pub(crate) struct Sink<'a> {
     bytes: Vec<u8>,
     large: Option<LargeWriter>,
     written: u64,
+    /// Why writing failed: what encodes through this only says that it did.
+    trouble: Option<io::Error>,
 }
 
 impl<'a> Sink<'a> {
     pub(super) fn new(store: &'a Store, compress: Compress) -> Sink<'a> {
-        Sink { store, compress, bytes: Vec::new(), large: None, written: 0 }
+        Sink { store, compress, bytes: Vec::new(), large: None, written: 0, trouble: None }
     }
 
     /// What was written so far; `None`: it is in a file.
@@ -75,6 +77,9 @@ impl<'a> Sink<'a> {
 
     /// Everything is written.
     pub(crate) fn finish(mut self) -> io::Result<Packed> {
+        if let Some(error) = self.trouble {
+            return Err(error);
+        }
         if let Some(large) = self.large {
             return Ok(Packed::Large(Mutex::new(Some(large.finish()?))));
         }
@@ -88,29 +93,44 @@ impl<'a> Sink<'a> {
     }
 }
 
+impl Sink<'_> {
+    #[cold]
+    fn write_large(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.trouble.is_some() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let written = match &mut self.large {
+            Some(large) => large.write_all(bytes),
+            None => self.store.large_writer().and_then(|mut large| {
+                large.write_all(&self.bytes)?;
+                self.bytes = Vec::new();
+                large.write_all(bytes)?;
+                self.large = Some(large);
+                Ok(())
+            }),
+        };
+        written.map_err(|error| {
+            let kind = error.kind();
+            self.trouble = Some(error);
+            kind.into()
+        })
+    }
+}
+
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())
     }
 
+    #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
-        match &mut self.large {
-            Some(large) => large.write_all(bytes),
-            None if self.bytes.len() + bytes.len() <= self.store.largest_inline() => {
-                self.bytes.extend_from_slice(bytes);
-                Ok(())
-            }
-            None => {
-                let mut large = self.store.large_writer()?;
-                large.write_all(&self.bytes)?;
-                self.bytes = Vec::new();
-                large.write_all(bytes)?;
-                self.large = Some(large);
-                Ok(())
-            }
+        if self.large.is_none() && self.bytes.len() + bytes.len() <= self.store.largest_inline() {
+            self.bytes.extend_from_slice(bytes);
+            return Ok(());
         }
+        self.write_large(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -16,8 +16,12 @@ use crate::sync::Arc;
 /// Buckets of a new index: 1 024 entries, 32 KiB.
 const FIRST_BUCKETS: u64 = 64;
 
-/// How much larger an index gets.
+/// How much larger an index gets; twice as large where that would be too much.
 const GROWTH: u64 = 4;
+
+/// The index takes at most one of so many bytes of the directory: enough for one entry in a 130 bytes, and no record is
+/// smaller.
+const INDEX_SHARE: u64 = 4;
 
 /// Makes an index of what the segments hold.
 pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Result<Arc<Index>> {
@@ -56,10 +60,13 @@ impl Writing<'_> {
     /// Replaces the index by a larger one, as far as the bound of the directory allows.
     pub(super) fn grow(&mut self) -> io::Result<()> {
         let store = self.store;
-        let buckets = self.index.buckets() * GROWTH;
-        if self.index.len() * GROWTH > store.max_bytes / 8 || buckets > index::MAX_BUCKETS {
+        let fits = |buckets: &u64| {
+            *buckets <= index::MAX_BUCKETS && Index::file_len(*buckets) <= store.max_bytes / INDEX_SHARE
+        };
+        let Some(buckets) = [GROWTH, 2].map(|times| self.index.buckets() * times).into_iter().find(fits)
+        else {
             return Ok(());
-        }
+        };
         let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
         let new = new.put_in_place(&store.dir)?;

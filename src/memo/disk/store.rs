@@ -142,8 +142,8 @@ impl Store {
     }
 
     /// Whether a result of a run that began then would be taken.
-    pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
-        self.index().accepts(key, began)
+    pub(crate) fn admits(&self, key: &[u8; 32], function: &[u8], began: Position) -> bool {
+        self.index().admits(key, tag_of(function), began)
     }
 
     /// Whether a record of that key is there.
@@ -306,7 +306,7 @@ impl Store {
             let mut places = Vec::with_capacity(puts.len());
             for (at, put) in puts.iter().enumerate() {
                 if let Packed::Bytes { bytes, .. } = &put.packed
-                    && writing.index.accepts(&put.key, put.permit.began())
+                    && writing.admits(put)
                 {
                     let len = record::record_len(bytes.len() as u64);
                     places.push((at, Place { position: writing.reserve(len)?, len }));
@@ -347,7 +347,7 @@ impl Store {
     fn append_large(&self, put: &Put, large: &Mutex<Option<Written>>) -> io::Result<Vec<usize>> {
         let Some(large) = large.lock().take() else { return Ok(Vec::new()) };
         self.writing(LOCK_PATIENCE, |writing| {
-            if !writing.index.accepts(&put.key, put.permit.began()) {
+            if !writing.admits(put) {
                 return Ok(Vec::new());
             }
             let id = writing.reserve_segment(record::record_len(large.stored_len()))?;
@@ -436,6 +436,12 @@ impl Store {
 }
 
 impl Writing<'_> {
+    /// Whether a result will be taken. To be asked before it gets its position: what lies in the log behind the record
+    /// that forgets it would be found again when the index is lost.
+    fn admits(&self, put: &Put) -> bool {
+        self.index.admits(&put.key, tag_of(&put.function), put.permit.began())
+    }
+
     /// Takes so many bytes at the end of the log.
     pub(super) fn reserve(&mut self, len: u64) -> io::Result<Position> {
         let tail = self.index.tail();

@@ -30,7 +30,7 @@ use crate::event::{Event, Listener, Stats, Tally, count};
 use crate::memo::codec::Undecodable;
 use crate::memo::compress;
 use crate::memo::history::Fate;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, RwLock};
 
 /// See the [module](self).
@@ -49,7 +49,7 @@ pub(super) struct Shared {
     reads: Health,
     pub(super) writes: Health,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
-    opened: Position,
+    opened: AtomicU64,
 }
 
 /// The right to write one result: when its run began, and its claim.
@@ -139,7 +139,7 @@ impl Tier {
     pub(crate) fn open(disk: Disk, on_event: Option<Listener>, name: &str) -> Result<Arc<Tier>, Error> {
         let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
         let shared = Arc::new(Shared {
-            opened: store.tail(),
+            opened: AtomicU64::new(store.tail().word()),
             store: RwLock::new(Arc::new(store)),
             disk,
             pending: Mutex::default(),
@@ -162,7 +162,7 @@ impl Tier {
     ) -> Found<T> {
         let store = self.shared.store();
         let pending = self.shared.pending.lock().get(key).cloned();
-        if let Some(put) = pending.filter(|put| store.accepts(key, put.permit.began)) {
+        if let Some(put) = pending.filter(|put| store.admits(key, &put.function, put.permit.began)) {
             let meta = put.meta();
             let found = match &put.packed {
                 Packed::Bytes { bytes, .. } if meta.is_fresh(now) => unpacked(&meta, bytes, decode),
@@ -225,20 +225,29 @@ impl Tier {
 
     /// For a value that leaves the memory: older than anything others have done since this pool came.
     pub(crate) fn permit_evicted(&self) -> Permit {
-        Permit { began: self.shared.opened, claim: Mutex::new(None) }
+        Permit { began: self.shared.opened(), claim: Mutex::new(None) }
     }
 
-    /// Whether finished results of a function are written.
-    pub(crate) fn takes(&self, tally: &Tally, stored: bool) -> bool {
-        stored
-            && self.shared.disk.spill == Spill::OnInsert
-            && !tally.unstorable.load(Ordering::Relaxed)
-            && self.shared.writes.is_willing()
+    /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its
+    /// key since this pool came: it was forgotten, refreshed or has expired. When it leaves the memory nobody would know
+    /// that it is newer.
+    pub(crate) fn takes(&self, tally: &Tally, key: &[u8; 32], function: &[u8]) -> bool {
+        let at_once = match self.shared.disk.spill {
+            Spill::OnInsert => true,
+            Spill::OnEvict => !self.shared.store().admits(key, function, self.shared.opened()),
+        };
+        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.writes.is_willing()
     }
 
     /// Whether what leaves the memory is written.
     pub(crate) fn takes_evicted(&self) -> bool {
         self.shared.disk.spill == Spill::OnEvict && self.shared.writes.is_willing()
+    }
+
+    /// Whether this one is: it is not there already, and nothing is known that it could be older than.
+    pub(crate) fn takes_evicted_of(&self, key: &[u8; 32], function: &[u8]) -> bool {
+        let store = self.shared.store();
+        !store.knows(key) && store.admits(key, function, self.shared.opened())
     }
 
     /// Where a value is encoded.
@@ -248,6 +257,16 @@ impl Tier {
         let filled = fill(&mut sink);
         let written = sink.written();
         (filled, sink.finish(), written)
+    }
+
+    /// Tells the listener that a value stays in memory.
+    pub(crate) fn not_stored(&self, function: &str, reason: &str) {
+        self.shared.emit(&Event::NotStored { function, reason });
+    }
+
+    /// Takes note that a value could not be written to a file of its own.
+    pub(crate) fn write_failed(&self, error: &io::Error) {
+        self.shared.tell(self.shared.writes.failed(), error);
     }
 
     /// Takes a result to be written. Does not wait, and does not fail.
@@ -315,7 +334,12 @@ impl Tier {
     pub(crate) fn clear(&self) -> Result<(), Error> {
         let pending = std::mem::take(&mut *self.shared.pending.lock());
         drop(pending);
-        self.shared.told(self.shared.store().clear())
+        let cleared = self.shared.told(self.shared.store().clear());
+        if cleared.is_ok() {
+            // What this pool has in memory from now on is newer than that.
+            self.shared.opened.store(self.shared.store().tail().word(), Ordering::Relaxed);
+        }
+        cleared
     }
 
     /// Writes what is finished and makes it safe against a power loss.
@@ -341,6 +365,10 @@ impl Drop for Tier {
 }
 
 impl Shared {
+    fn opened(&self) -> Position {
+        Position::from_word(self.opened.load(Ordering::Relaxed))
+    }
+
     pub(super) fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store.read())
     }
