@@ -173,7 +173,7 @@ impl Pool {
     /// As [`Task::wait`].
     #[inline]
     pub fn run<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Arc<R>, Error> {
-        self.submit(call).wait()
+        self.submit(call).into_result()
     }
 
     /// As [`submit`](Self::submit), but waits for room in the queue no longer than until `deadline`.
