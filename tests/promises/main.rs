@@ -47,7 +47,9 @@ use std::time::Duration;
 use memopool::{Builder, Pool};
 
 /// Longer than any test takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    Duration::from_secs(if std::env::var_os("MEMOPOOL_LONG").is_some() { 900 } else { 60 })
+}
 
 /// Runs a test's body and fails, by the test's name, if it does not end.
 fn in_time(body: impl FnOnce() + Send + 'static) {
@@ -58,8 +60,8 @@ fn in_time(body: impl FnOnce() + Send + 'static) {
         body();
     };
     let thread = thread::Builder::new().name(name.clone()).spawn(body).expect("a thread for the test");
-    match ended.recv_timeout(PATIENCE) {
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {PATIENCE:?}"),
+    match ended.recv_timeout(patience()) {
+        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {:?}", patience()),
         _ => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
     }
 }

@@ -180,7 +180,7 @@ const ROLE: &str = "MEMOPOOL_TEST_ROLE";
 fn as_child(program: &str, before: &[&str], role: &str, place: &Path, n: u64) -> Command {
     let mut command = Command::new(program);
     command.args(before);
-    if program != "sh" {
+    if program == "strace" {
         command.arg(this_program());
     }
     command.args(["--exact", "disk::child", "--nocapture", "--test-threads=1"]);
@@ -201,6 +201,7 @@ fn child() {
     match role.as_str() {
         "write" => trust::write(&place),
         "first hit" => bounds::first_hit(&place, n),
+        "read as" => explain::read_as(&place, n),
         "store text" => values::store_text(&place, n),
         "load text" => values::load_text(&place, n),
         other => panic!("no such role: {other}"),
