@@ -345,6 +345,8 @@ pub(crate) struct Tally {
     pub(crate) joined_nanos: AtomicU64,
     /// A result of this function came back from its encoding once.
     pub(crate) checked: AtomicBool,
+    /// The disk was told that this version of the function is in use.
+    pub(crate) announced: AtomicBool,
     /// One did not: none is written to disk.
     pub(crate) unstorable: AtomicBool,
 }
@@ -371,6 +373,7 @@ impl Tally {
             compute_nanos: AtomicU64::new(0),
             joined_nanos: AtomicU64::new(0),
             checked: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
             unstorable: AtomicBool::new(false),
         }
     }

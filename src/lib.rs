@@ -37,8 +37,10 @@
 //!    for a running task is replaced. A wait that would close a cycle fails, naming the calls in order.
 //! 4. **The right value or a miss.** The key covers the function's name, code, types, and arguments. A function that
 //!    captures does not compile. `forget` during a run wins over its late result.
-//! 5. **Trouble with the cache never fails a task.**
-//! 6. **Everything is bounded**: memory, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
+//!    An entry on disk is believed only if its key, its place, its checksum and the shape of its type fit.
+//! 5. **Trouble with the cache never fails a task.** A full disk or a damaged file is an [`Event`] and a miss.
+//! 6. **What is finished is kept**, with [`Pool::open`]: written within milliseconds, found by other processes, now and later.
+//! 7. **Everything is bounded**: memory, disk, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
 //!
 //! # Recipes, from `concurrent.futures`
 //!
@@ -78,14 +80,24 @@
 //!
 //! # What it costs to keep a result
 //!
-//! See [`Builder::memory`] for the formula.
+//! In memory: see [`Builder::memory`] for the formula. On disk: its encoding and 128 bytes, rounded up to 8, and 32 to 171
+//! bytes of the index, which is mapped (it is made four times larger when it is three quarters full).
+//!
+//! # What the disk tier needs
+//!
+//! A local file system with working locks and shared maps; network file systems are refused. The directory must belong to
+//! the user and be writable by nobody else ([`Disk::shared_with_group`] widens that). Nothing else: no service, no
+//! clean-up, no `close`. After [`Pool::forget`] other processes may serve the value from their memory until they next look
+//! at the disk. On Windows the directory's permissions are those it inherits.
 //!
 //! # Features
 //!
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
 //! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
+//! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
+//! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!

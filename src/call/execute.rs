@@ -18,7 +18,7 @@ use crate::config::MIN_WEIGHT;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
-use crate::flight::{AnyFlight, Flight, Outcome, Work};
+use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::tier::Permit;
 use crate::memo::history::Fate;
@@ -42,13 +42,13 @@ pub(crate) struct Origin {
 }
 
 /// A flight of this crate's calls.
-pub(crate) type CallFlight<R> = Flight<Origin, R>;
+pub(crate) type CallFlight<R> = Flight<Origin, R, Run<R>>;
 
 /// A leader's guard over it.
 pub(super) type Lead<R> = Guard<SlotKey, Entry, AnyFlight, Arc<CallFlight<R>>>;
 
 /// See the [module](self).
-pub(super) struct Run<R: 'static> {
+pub(crate) struct Run<R: 'static> {
     pub(super) engine: Arc<Engine>,
     pub(super) flight: Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
@@ -70,11 +70,9 @@ enum Failure {
 }
 
 impl<R: Send + Sync + 'static> Run<R> {
-    /// The job. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
-    pub(super) fn into_job(self) -> Work {
-        Box::new(move || {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
-        })
+    /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
+    pub(crate) fn run(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
     }
 
     fn perform(mut self) {
@@ -122,6 +120,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
+        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
+            storage::announce(disk, core, tally, engine.now());
+        }
         let shared = u64::from(flight.cell.interests());
         tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
         engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
@@ -315,6 +316,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         if let Some(disk) =
             self.engine.disk.as_ref().filter(|disk| disk.takes(&origin.tally, core.format.is_some()))
         {
+            storage::announce(disk, core, &origin.tally, self.engine.now());
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
@@ -396,7 +398,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 }
 
 /// The deadline of one attempt.
-struct Deadline<R> {
+struct Deadline<R: 'static> {
     flight: Weak<CallFlight<R>>,
     engine: Weak<Engine>,
     timeout: Duration,
@@ -473,8 +475,8 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
     }
 
     fn perform(&self) {
-        if let Some(job) = self.cell.start() {
-            job();
+        if let Some(run) = self.cell.start() {
+            run.run();
         }
     }
 
@@ -483,9 +485,9 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
     }
 
     fn abandon(&self) {
-        if let Some(job) = self.cell.start() {
+        if let Some(run) = self.cell.start() {
             // Its guard settles the cell; its arguments' `Drop` is user code.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
         }
     }
 }

@@ -54,6 +54,13 @@ pub enum Explain {
     TooLarge,
     /// A miss: the last result could not be encoded or weighed.
     NotEncodable,
+    /// A miss: what is on disk was computed by another version of the function's code.
+    OtherVersion {
+        /// The version that is there.
+        stored: String,
+        /// The version that was asked for.
+        asked: String,
+    },
     /// A miss: what is on disk is damaged.
     Corrupt,
     /// A miss: what is on disk was stored by a build in which the result's type had other fields, variants or names.
@@ -108,6 +115,9 @@ impl fmt::Display for Explain {
             Explain::TooLarge => "miss: the last result was heavier than the whole `memory`",
             Explain::NotEncodable => {
                 "miss: the last result could not be encoded or weighed (`in_memory` needs no encoding)"
+            }
+            Explain::OtherVersion { stored, asked } => {
+                return write!(f, "miss: what is on disk was computed by another version of the function: {stored}, not {asked}");
             }
             Explain::Corrupt => "miss: what is on disk is damaged",
             Explain::TypeChanged => "miss: what is on disk was stored when the result's type was another",

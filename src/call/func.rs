@@ -216,7 +216,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             let (identity, clash) = core.signature.register();
             core.identity = identity;
             core.invalid = clash.or(core.broken_state.clone());
-            core.digest = with_state(identity, core.state);
+            core.digest = with_state(&identity.digest, core.state);
         })
     }
 
@@ -345,7 +345,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         let core = || Core {
             identity,
             signature,
-            digest: with_state(identity, state),
+            digest: with_state(&identity.digest, state),
             state,
             invalid: clash.clone().or_else(|| broken_state.clone()),
             broken_state,
@@ -397,10 +397,10 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
 }
 
 /// The digest of a function with its state.
-fn with_state(identity: &Identity, state: Option<[u8; 32]>) -> [u8; 32] {
+pub(super) fn with_state(identity: &[u8; 32], state: Option<[u8; 32]>) -> [u8; 32] {
     match state {
-        None => identity.digest,
-        Some(state) => *blake3::keyed_hash(&identity.digest, &state).as_bytes(),
+        None => *identity,
+        Some(state) => *blake3::keyed_hash(identity, &state).as_bytes(),
     }
 }
 

@@ -46,8 +46,8 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.guard.fail(Err(Error::cancelled()));
         }
         let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine.runner));
-        if let Err(job) = flight.cell.arm(self.into_job()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        if let Err(run) = flight.cell.arm(self) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
         }
         park(flight as _, runner);

@@ -209,7 +209,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         patience: Patience,
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
-        let now = engine.now();
+        // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
+        let now = if vacant { 0 } else { engine.now() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -301,7 +302,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             (_, None) => None,
             (_, Some(tier)) => {
                 let key = self.key_ref(slot).key();
-                match storage::read(tier, &self.core, key.as_bytes(), None, now) {
+                match storage::read(tier, &self.core, key.as_bytes(), || engine.tally(self.core.identity), now) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
                 }
@@ -334,11 +335,23 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 match engine.disk.as_ref().filter(|_| self.core.format.is_some()) {
                     None => Explain::of(fate),
                     Some(tier) => {
-                        storage::explain(tier, &self.core, self.key_ref(slot).key().as_bytes(), now, fate)
+                        let key = self.key_ref(slot).key();
+                        let tally = || engine.tally(self.core.identity);
+                        storage::explain(tier, &self.core, key.as_bytes(), tally, now, fate, |digest| {
+                            self.key_under(digest)
+                        })
                     }
                 }
             }
         }
+    }
+
+    /// The key that the same arguments have with the identity of that digest.
+    fn key_under(&self, digest: &[u8; 32]) -> Option<Key> {
+        let digest = func::with_state(digest, self.core.state);
+        let mut encoder = Encoder::new(&digest, 0, false);
+        self.encode(&mut encoder).ok()?;
+        Some(encoder.finish().key(&digest))
     }
 
     /// The key of the arguments.
@@ -456,8 +469,8 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let runner = Arc::clone(&engine.runner);
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
         let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
-        if let Err(job) = flight.cell.arm(run.into_job()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        if let Err(run) = flight.cell.arm(run) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
         }
         if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {

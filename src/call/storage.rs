@@ -33,11 +33,13 @@ use super::execute::Run;
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
+use super::key::Key;
 use crate::error::{Error, panic_text};
 use crate::event::Tally;
 use crate::flight::Outcome;
 use crate::memo::codec::{Encoded, Undecodable};
 use crate::memo::disk::claims::{Claim, Holder};
+use crate::memo::disk::functions::Version;
 use crate::memo::disk::owners::NestedWait;
 use crate::memo::disk::payload::{Meta, Packed, Payload};
 use crate::memo::disk::tier::{Found, Permit, Put, Tier};
@@ -122,7 +124,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>) -> Option<(Outcome<R>, Meta)> {
         let key = self.flight.origin.key.as_ref()?.key();
-        match read(tier, core, key.as_bytes(), Some(&self.flight.origin.tally), self.engine.now()) {
+        match read(tier, core, key.as_bytes(), || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
             Found::Value(outcome, meta) => Some((outcome, meta)),
             Found::Nothing(_) => None,
         }
@@ -145,8 +147,8 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     fn requeue(self) {
         let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
-        if let Err(job) = flight.cell.arm(self.into_job()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        if let Err(run) = flight.cell.arm(self) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
         }
         let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);
@@ -164,7 +166,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
-    tally: Option<&Tally>,
+    tally: impl FnOnce() -> Arc<Tally>,
     now: u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
@@ -183,17 +185,36 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tier.look(key, tally, now, decode)
 }
 
-/// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process.
+/// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process; `under`: the key
+/// that the same arguments have with another function.
 pub(super) fn explain<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
+    tally: impl FnOnce() -> Arc<Tally>,
     now: u64,
     fate: Option<Fate>,
+    under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    match read(tier, core, key, None, now) {
-        Found::Value(..) => Explain::OnDisk,
-        Found::Nothing(on_disk) => Explain::of(on_disk.or(fate)),
+    let fate = match read(tier, core, key, tally, now) {
+        Found::Value(..) => return Explain::OnDisk,
+        Found::Nothing(on_disk) => on_disk.or(fate),
+    };
+    if fate.is_none() {
+        let others = tier.other_versions(core.signature.family(), &core.identity.digest);
+        let has = |version: &Version| under(&version.digest).is_some_and(|key| tier.knows(key.as_bytes()));
+        if let Some(version) = others.into_iter().find(has) {
+            return Explain::OtherVersion { stored: version.label, asked: core.signature.label() };
+        }
+    }
+    Explain::of(fate)
+}
+
+/// Tells the disk once that this version of a function is in use.
+pub(super) fn announce<R>(tier: &Tier, core: &Core<R>, tally: &Tally, now: u64) {
+    if !tally.announced.load(Ordering::Relaxed) && !tally.announced.swap(true, Ordering::Relaxed) {
+        let (family, label) = (core.signature.family(), core.signature.label());
+        tier.note_version(Version { digest: core.identity.digest, family, label, used: now });
     }
 }
 

@@ -20,9 +20,6 @@ use crate::sync::atomic::AtomicBool;
 /// What a run ends in.
 pub(crate) type Outcome<R> = Result<Arc<R>, Error>;
 
-/// What is left to do for a queued run.
-pub(crate) type Work = Box<dyn FnOnce() + Send>;
-
 /// A run in flight as the slot table holds it: results of all types side by side.
 #[derive(Clone)]
 pub(crate) struct AnyFlight {
@@ -32,7 +29,10 @@ pub(crate) struct AnyFlight {
 }
 
 /// One run: its cell, and which call (`O`, its origin) it computes.
-pub(crate) struct Flight<O, R> {
+///
+/// The job (`J`) lies in the cell as it is. In a box of its own it would be allocated by the thread that submits and freed
+/// by the one that runs, call by call: both would then spend most of their time on the allocator's lock.
+pub(crate) struct Flight<O, R, J> {
     /// Unique in the process; names the run in the wait graph.
     pub(crate) id: u64,
     /// Its body has a timeout, so a waiter must be able to leave before it ends: nobody runs it inline.
@@ -40,10 +40,10 @@ pub(crate) struct Flight<O, R> {
     /// It waits for a slot of a limit: starting it would only set it aside again.
     pub(crate) parked: AtomicBool,
     pub(crate) origin: O,
-    pub(crate) cell: cell::Cell<Work, Outcome<R>>,
+    pub(crate) cell: cell::Cell<J, Outcome<R>>,
 }
 
-impl<O, R> claim::Resolve for Arc<Flight<O, R>> {
+impl<O, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
     type Outcome = Outcome<R>;
 
     fn finish(&self, outcome: Outcome<R>) -> bool {
@@ -56,7 +56,7 @@ impl<O, R> claim::Resolve for Arc<Flight<O, R>> {
     }
 }
 
-impl<O, R> fmt::Debug for Flight<O, R> {
+impl<O, R, J> fmt::Debug for Flight<O, R, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").field("id", &self.id).field("cell", &self.cell).finish()
     }

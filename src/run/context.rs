@@ -165,6 +165,15 @@ pub(crate) fn resume() {
     drop(LENT.take());
 }
 
+/// A future of ours is ready. The body shows up again, unless it awaits others still: a combinator that joins them goes
+/// back to sleep at once, and polls only those that woke it.
+pub(crate) fn resume_unless_awaiting() {
+    if AWAITING.get() && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.node.id())))
+    {
+        resume();
+    }
+}
+
 /// Counts this worker as blocked until the value is dropped. `None`: it is no worker, so nobody would replace it.
 pub(crate) fn block_here() -> Option<Blocked> {
     Blocked::enter(false)

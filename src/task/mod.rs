@@ -344,9 +344,9 @@ impl<R: Send + Sync + 'static> Task<R> {
             return false;
         }
         match flight.cell.start() {
-            Some(job) => {
+            Some(run) => {
                 let pinned = graph().pin(&frame.node, Arc::clone(flight) as AnyNode);
-                job();
+                run.run();
                 drop(pinned);
                 true
             }
@@ -424,7 +424,6 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             let State::Ready { outcome, .. } = &task.state else { unreachable!("two states") };
             return Poll::Ready(outcome.clone());
         };
-        context::resume();
         let polling = task.polling.get_or_insert_with(|| Polling {
             flight: Arc::clone(flight),
             registration: Registration::default(),
@@ -432,6 +431,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         });
         if let Some(outcome) = flight.cell.poll(*interest, &mut polling.registration, cx.waker()) {
             task.polling = None;
+            context::resume_unless_awaiting();
             return Poll::Ready(outcome);
         }
         let Some(frame) = context::current() else { return Poll::Pending };

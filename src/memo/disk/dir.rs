@@ -165,7 +165,7 @@ impl Dir {
         &self.io
     }
 
-    /// The directory as its user named it, made absolute.
+    #[cfg(test)]
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -176,6 +176,10 @@ impl Dir {
 
     pub(crate) fn index(&self) -> PathBuf {
         self.v1.join("index")
+    }
+
+    pub(crate) fn functions(&self) -> PathBuf {
+        self.v1.join("functions")
     }
 
     pub(crate) fn claims(&self) -> PathBuf {

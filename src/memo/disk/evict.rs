@@ -1,7 +1,8 @@
 //! Making room: the oldest segments go, a whole one at a time.
 //!
 //! Under the lock, by the writer that begins a new segment. For each record of the oldest one the index says whether it is
-//! still the key's newest and whether it was used since it was written. Those that were are written again at the end of the
+//! still the key's newest and whether it was used since it was written. Those that were, of versions of their functions that are
+//! still in use, are written again at the end of the
 //! log, most computing time saved per byte first, as long as they take no more than a quarter of a segment; all others are
 //! marked as evicted. Then the file is deleted. Whoever has it open goes on reading.
 //!
@@ -12,9 +13,11 @@
 //! A kill on the way leaves a file whose records are marked, or records that lie twice: both go with the next eviction. A
 //! full disk leaves out the second chance.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::UNIX_EPOCH;
 
+use super::functions::{self, Version};
 use super::index::{Mark, Place, Position};
 use super::record::{self, Header, flags};
 use super::segment::Unread;
@@ -23,6 +26,8 @@ use crate::sync::wall;
 
 /// The share of a segment that second chances may take: one of so many.
 const SECOND_CHANCES: u64 = 4;
+
+type Versions = BTreeMap<[u8; 32], Version>;
 
 /// A record that was used.
 struct Candidate {
@@ -39,11 +44,12 @@ impl Writing<'_> {
         let mut total: u64 = present.iter().map(|(_, bytes)| bytes).sum();
         let bound = self.store.max_bytes.saturating_sub(self.index.len());
         let mut budget = self.store.segment_bytes / SECOND_CHANCES;
+        let versions = functions::read(&self.store.dir).unwrap_or_default();
         for &(id, bytes) in present {
             if total.saturating_add(need) <= bound || id >= current {
                 break;
             }
-            let candidates = self.bury_segment(id);
+            let candidates = self.bury_segment(id, &versions);
             total -= bytes;
             let mut kept = 0;
             for candidate in candidates {
@@ -64,12 +70,13 @@ impl Writing<'_> {
     }
 
     /// Marks the records of a segment as evicted, but for those that were used: these come back, best first.
-    fn bury_segment(&self, id: u32) -> Vec<Candidate> {
+    fn bury_segment(&self, id: u32, versions: &Versions) -> Vec<Candidate> {
         let now = wall().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         let mut candidates = Vec::new();
         let walked = self.store.segments.walk(id, &self.store.seal, |header, place| {
             let Some((used, cost)) = self.index.referenced(&header.key, place) else { return };
             let lasts = header.expires == 0 || now < header.expires;
+            let lasts = lasts && !functions::is_outdated(versions, header.function);
             if used && lasts && header.flags & flags::LARGE == 0 {
                 candidates.push(Candidate { header, place, cost });
             } else {

@@ -39,6 +39,7 @@
 //! a forgotten key; the oldest live slot. The last is a result lost, so the index should grow before it is three quarters
 //! full ([`Index::load`], [`Index::grow_into`]).
 mod header;
+mod hint;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -51,124 +52,9 @@ use self::slot::{Bucket, Entry, Prefix, SLOTS};
 use super::map::Map;
 use super::owners::random_word;
 
-/// A place in the log: segment and offset in one word, growing with time. Offsets are multiples of 8, below 32 GiB.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Position(u64);
+pub(crate) use self::hint::{Found, Inserted, Mark, Place, Position, SlotRef, Tag, Unusable};
 
-impl Position {
-    /// Before everything: segments are counted from 1.
-    pub(crate) const NONE: Position = Position(0);
-
-    pub(crate) const fn new(segment: u32, offset: u64) -> Position {
-        debug_assert!(offset.is_multiple_of(8) && offset / 8 <= u32::MAX as u64);
-        Position((segment as u64) << 32 | (offset / 8) & u32::MAX as u64)
-    }
-
-    pub(crate) const fn segment(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    pub(crate) const fn offset(self) -> u64 {
-        (self.0 & u32::MAX as u64) * 8
-    }
-
-    pub(crate) const fn word(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) const fn from_word(word: u64) -> Position {
-        Position(word)
-    }
-}
-
-impl fmt::Debug for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}+{}", self.segment(), self.offset())
-    }
-}
-
-/// Where a record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) position: Position,
-    /// Length of the whole record, padding included: a multiple of 8.
-    pub(crate) len: u64,
-}
-
-/// Why a key has no record any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Mark {
-    Evicted = 1,
-    Forgotten,
-    Corrupt,
-    /// The function returned an error, which is not kept.
-    Failed,
-    Expired,
-    Panicked,
-}
-
-impl Mark {
-    const LAST: u8 = Mark::Panicked as u8;
-
-    fn from_bits(bits: u8) -> Option<Mark> {
-        use Mark::*;
-        [Evicted, Forgotten, Corrupt, Failed, Expired, Panicked].into_iter().find(|mark| *mark as u8 == bits)
-    }
-}
-
-/// The answer to a look-up. A hint: see the [module](self).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    Live { place: Place, slot: SlotRef },
-    Gone(Mark, Position),
-    Nothing,
-}
-
-/// The slot that a look-up found, to mark it as used. Does no harm in an index that has been replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotRef {
-    bucket: u64,
-    slot: usize,
-    prefix0: u64,
-}
-
-/// What the index keeps of a record besides its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tag {
-    /// Two bytes of the function's digest: to forget all results of a function.
-    pub(crate) function: u16,
-    /// See [`cost_class`].
-    pub(crate) cost: u8,
-}
-
-/// What became of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inserted {
-    New,
-    /// The record there was before.
-    Replaced(Place),
-    /// Something newer is known: the result came too late.
-    Refused,
-}
-
-/// Why a mapped file can't be used.
-#[derive(Debug)]
-pub(crate) enum Unusable {
-    /// It is not one of ours, or damaged: to be replaced by a new one.
-    Foreign(&'static str),
-    /// The system is in the way: what is in the file is not known, so it must stay.
-    Io(io::Error),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unusable::Foreign(reason) => f.write_str(reason),
-            Unusable::Io(error) => error.fmt(f),
-        }
-    }
-}
+pub(crate) use self::hint::cost_class;
 
 /// See the [module](self).
 pub(crate) struct Index {
@@ -248,18 +134,17 @@ impl Index {
     pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
         let newer = match self.find(key) {
             Found::Live { place, .. } => place.position >= began,
-            Found::Gone(mark, at) => mark == Mark::Forgotten && at >= began,
+            Found::Gone(_, at) => at >= began,
             Found::Nothing => false,
         };
-        !newer && self.cleared() < began.max(Position(1))
+        !newer && (self.cleared() < began || self.cleared() == Position::NONE)
     }
 
     /// Publishes a record of a run that `began` then. Under the lock, after the record was written.
     pub(crate) fn insert(&self, key: &[u8; 32], place: Place, tag: Tag, began: Position) -> Inserted {
         let prefix = Prefix::of(key);
         let own = self.own(prefix);
-        let lasting = |entry: &Entry| entry.mark.is_none_or(|mark| mark == Mark::Forgotten);
-        let newer = own.is_some_and(|(_, entry)| lasting(&entry) && entry.position >= began);
+        let newer = own.is_some_and(|(_, entry)| entry.position >= began);
         if newer || self.comes_too_late(prefix, tag.function, began) || !describable(place) {
             return Inserted::Refused;
         }
@@ -332,22 +217,6 @@ impl Index {
     /// Whether the key's record still is exactly that one; then whether it was used, and its cost class. Under the lock.
     pub(crate) fn referenced(&self, key: &[u8; 32], place: Place) -> Option<(bool, u8)> {
         self.live(Prefix::of(key), place).map(|(_, entry)| (entry.referenced, entry.cost))
-    }
-
-    /// The first sixteen bytes of each live key with this tag, and its place. Walks the whole index. Under the lock.
-    /// (Eight zero bytes at the beginning of a key read as 1.)
-    pub(crate) fn each_of(&self, function: u16, mut each: impl FnMut([u8; 16], Place)) {
-        for at in self.slots() {
-            if let Some((prefix, entry)) = self.get(at)
-                && entry.mark.is_none()
-                && entry.function == function
-            {
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&prefix.0.to_le_bytes());
-                bytes[8..].copy_from_slice(&prefix.1.to_le_bytes());
-                each(bytes, entry.place());
-            }
-        }
     }
 
     /// Forgets every result of the functions with this tag, those under way included; gives their number and bytes. Walks
@@ -427,18 +296,23 @@ impl Index {
 
     /// The slot that a new key takes, if one of at most that class is there.
     fn room(&self, prefix: Prefix, most: Class) -> Option<At> {
-        let mut best = None;
-        for number in self.candidates(prefix) {
-            let kinds: [_; SLOTS] = std::array::from_fn(|slot| self.class((number, slot)));
-            let taken = kinds.iter().filter(|kind| kind.0 != Class::Free).count() as u64;
-            for (slot, (class, position)) in kinds.into_iter().enumerate() {
-                let rank = if class == Class::Free { taken } else { position.word() };
-                if best.is_none_or(|(than, _)| (class, rank) < than) {
-                    best = Some(((class, rank), (number, slot)));
-                }
-            }
-        }
-        best.filter(|((class, _), _)| *class <= most).map(|(_, at)| at)
+        let candidates = self.candidates(prefix);
+        let [first, second] = candidates.map(|number| self.bucket(number).empty());
+        let (number, (_, slot)) =
+            if second.0 > first.0 { (candidates[1], second) } else { (candidates[0], first) };
+        slot.map(|slot| (number, slot)).or_else(|| self.room_of_others(candidates, most))
+    }
+
+    /// The same where no slot is empty: some may be as good as empty, or have to give way.
+    #[cold]
+    fn room_of_others(&self, candidates: [u64; 2], most: Class) -> Option<At> {
+        candidates
+            .into_iter()
+            .flat_map(|number| (0..SLOTS).map(move |slot| (number, slot)))
+            .map(|at| (self.class(at), at))
+            .min_by_key(|(class, _)| *class)
+            .filter(|((class, _), _)| *class <= most)
+            .map(|(_, at)| at)
     }
 
     fn class(&self, at: At) -> (Class, Position) {
@@ -498,100 +372,6 @@ impl Index {
     }
 }
 
-/// What the header says. Setters need the lock.
-impl Index {
-    /// Whether the words that steer writers are undamaged: to be asked under the lock by who opens the index. If not, it
-    /// has to be rebuilt.
-    pub(crate) fn is_sound(&self) -> bool {
-        self.header().is_sound()
-    }
-
-    /// A number of this file alone: tells one index from the next.
-    pub(crate) fn id(&self) -> u64 {
-        self.header().id()
-    }
-
-    /// The next free position.
-    pub(crate) fn tail(&self) -> Position {
-        self.header().tail()
-    }
-
-    pub(crate) fn set_tail(&self, tail: Position) {
-        self.header().set_tail(tail);
-    }
-
-    /// The lowest segment that lives. What lies below counts as evicted, whatever its slot says.
-    pub(crate) fn oldest(&self) -> u32 {
-        // One beyond the tail is garbage; believed, it would hide everything.
-        let oldest = self.header().oldest();
-        if oldest <= self.tail().segment() { oldest } else { 0 }
-    }
-
-    pub(crate) fn set_oldest(&self, segment: u32) {
-        self.header().set_oldest(segment);
-    }
-
-    /// What was written up to here is gone. Set by [`Index::clear`].
-    pub(crate) fn cleared(&self) -> Position {
-        self.header().cleared()
-    }
-
-    /// Bytes in segments, about.
-    pub(crate) fn total(&self) -> u64 {
-        self.header().total()
-    }
-
-    pub(crate) fn set_total(&self, bytes: u64) {
-        self.header().set_total(bytes);
-    }
-
-    pub(crate) fn add_total(&self, bytes: i64) {
-        self.header().set_total(self.total().saturating_add_signed(bytes));
-    }
-
-    /// Live slots, about.
-    pub(crate) fn entries(&self) -> u64 {
-        self.header().entries()
-    }
-
-    /// How full it is, 0 to 1, about.
-    pub(crate) fn load(&self) -> f64 {
-        self.entries() as f64 / (self.buckets() * SLOTS as u64) as f64
-    }
-
-    pub(crate) fn buckets(&self) -> u64 {
-        self.mask + 1
-    }
-
-    /// Whether another file has taken this one's place.
-    pub(crate) fn superseded(&self) -> bool {
-        self.header().superseded()
-    }
-
-    pub(crate) fn set_superseded(&self) {
-        self.header().set_superseded();
-    }
-
-    /// Hash of the kernel's boot id when the index was last opened first.
-    pub(crate) fn boot(&self) -> u64 {
-        self.header().boot()
-    }
-
-    pub(crate) fn set_boot(&self, boot: u64) {
-        self.header().set_boot(boot);
-    }
-
-    /// Has the index written to the disk, and waits for it.
-    pub(crate) fn flush(&self) -> io::Result<()> {
-        self.map.flush()
-    }
-
-    /// Bytes of the file.
-    pub(crate) fn len(&self) -> u64 {
-        self.map.len()
-    }
-}
-
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("buckets", &self.buckets()).field("entries", &self.entries()).finish()
@@ -612,11 +392,4 @@ enum Class {
 
 fn describable(place: Place) -> bool {
     place.position > Position::NONE && place.len <= Entry::MAX_LEN
-}
-
-/// How much a stored byte saves, in steps of two: 16 for one nanosecond of computing per byte, 17 for two, 15 for a half.
-/// 0 to 63; what lies beyond counts as the nearest.
-pub(crate) fn cost_class(compute_ns: u64, bytes: u64) -> u8 {
-    let per_byte = (u128::from(compute_ns) << 16) / u128::from(bytes.max(1));
-    per_byte.checked_ilog2().map_or(0, |log| (log as u8).min(slot::MAX_COST))
 }

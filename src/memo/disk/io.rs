@@ -41,6 +41,7 @@ pub(crate) trait Hook: Send + Sync {
 }
 
 /// A hook's answer.
+#[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "only tests spoil anything"))]
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Go,
@@ -340,12 +341,12 @@ impl Io {
 }
 
 impl Handle {
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn into_file(self) -> File {
+        self.file
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(crate) fn is_writable(&self) -> bool {

@@ -1,19 +1,18 @@
 //! A file as an array of words that all processes see: the only `unsafe` of the crate.
 //!
-//! A [`Map`] has a fixed size and gives out its words as atomics. Any process may change any word at any time, and the
-//! file may hold anything: whoever reads a word masks and checks it. Words are in the machine's own byte order, since
-//! no other machine maps the file at the same time; a file from elsewhere fails the check of its magic word.
+//! A [`Map`] has a fixed size and gives out its words as atomics, in the machine's own byte order. Any process may change
+//! any word at any time, and the file may hold anything: whoever reads a word masks and checks it.
 //!
 //! # Signals
 //!
 //! Touching a page that the file system can't provide kills the process (SIGBUS). So a new file gets real blocks before
-//! it is mapped (a full disk is an error then, not a signal), and an existing one is asked for its size and given the
-//! blocks it lacks. What remains: somebody truncates the file while it is mapped, or the disk has a read error. Our own
-//! processes never shorten it, they replace it by renaming; strangers are kept out by the directory's permissions.
+//! it is mapped (a full disk is an error then), and an existing one is asked for its size and given the blocks it lacks.
+//! What remains: somebody truncates the file while it is mapped, or the disk has a read error. Our own processes never
+//! shorten it, they replace it by renaming; strangers are kept out by the directory's permissions.
 #![expect(unsafe_code, reason = "memory that other processes change can't be borrowed by safe means")]
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::slice;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -29,12 +28,13 @@ pub(crate) struct Map {
 
 impl Map {
     /// Gives a new file its size, as zeros that have real blocks, and maps it.
-    pub(crate) fn create(file: &File, words: usize) -> io::Result<Map> {
+    pub(crate) fn create(mut file: &File, words: usize) -> io::Result<Map> {
         let len = bytes(words);
         within_file_size_limit(len)?;
         file.set_len(0)?;
         if !preallocate(file, len)? {
-            write_zeros(file, len)?;
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(&mut io::repeat(0).take(len), &mut file)?;
         }
         Map::of(file, words)
     }
@@ -48,8 +48,7 @@ impl Map {
                 "not a regular file of the expected size",
             ));
         }
-        // A copy made by a backup may be sparse. (Where blocks can't be reserved, create() has written zeros, and a
-        // file system that does not store those makes no promise that could be kept here.)
+        // A backup may have made it sparse. (Where blocks can't be reserved there is nothing more to be done.)
         #[cfg(unix)]
         if std::os::unix::fs::MetadataExt::blocks(&metadata).saturating_mul(512) < metadata.len() {
             within_file_size_limit(metadata.len())?;
@@ -66,11 +65,10 @@ impl Map {
     /// All words.
     #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: `raw` maps `words * 8` bytes read-write (`of` asked for that many, and fails otherwise), starting at a
-        // page, so aligned for u64, and stays mapped as long as it lives, which the borrow of `self` ensures. Every bit
-        // pattern is a valid word. Nobody in this process gets at the memory but through this function, so there is
-        // never a plain reference to it; what other processes do to it are atomic accesses of the same kind, or, by
-        // strangers, changes whose values are not trusted anyway.
+        // SAFETY: `raw` maps `words * 8` bytes read-write (`of` asked for that many, and failed otherwise), from the start
+        // of a page, so aligned for u64, for as long as it lives, which the borrow of `self` ensures. Any bits are a valid
+        // word. This function alone gives access in this process, so there is never a plain reference to the memory;
+        // other processes use atomics, too, and what a stranger writes there is a changed word, which is not trusted.
         unsafe { slice::from_raw_parts(self.raw.as_mut_ptr().cast::<AtomicU64>(), self.words) }
     }
 
@@ -96,28 +94,17 @@ fn bytes(words: usize) -> u64 {
 }
 
 /// Reserves blocks; what is there stays as it is. `false`: this system or file system can't.
-#[cfg(target_os = "linux")]
 fn preallocate(file: &File, len: u64) -> io::Result<bool> {
-    use rustix::{fs, io::Errno};
-    loop {
-        match fs::fallocate(file, fs::FallocateFlags::empty(), 0, len) {
-            Ok(()) => return Ok(true),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
-            Err(error) => return Err(error.into()),
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::{fs, io::Errno};
+        match rustix::io::retry_on_intr(|| fs::fallocate(file, fs::FallocateFlags::empty(), 0, len)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            reserved => return Ok(reserved.map(|()| true)?),
         }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn preallocate(_file: &File, _len: u64) -> io::Result<bool> {
+    let _ = (file, len);
     Ok(false)
-}
-
-fn write_zeros(mut file: &File, len: u64) -> io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
-    io::copy(&mut io::Read::take(io::repeat(0), len), &mut file)?;
-    file.flush()
 }
 
 /// Growing a file beyond the process's limit raises a signal that kills it, so that is refused here.

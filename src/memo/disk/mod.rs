@@ -8,13 +8,15 @@
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
 //! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
 //! 8. [`segment`] — files of records; [`record`] — what makes a reader believe one.
-//! 9. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
+//! 9. [`functions`] — which versions of which functions have results here.
+//! 10. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
 //!
 //! `docs/format.md` has the bytes.
 
 pub(crate) mod claims;
 pub(crate) mod dir;
 mod evict;
+pub(crate) mod functions;
 mod health;
 pub(crate) mod index;
 pub(crate) mod io;

@@ -22,14 +22,15 @@
 //! `clear` deletes the segments.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
-use super::index::{self, Found, Index, Mark, Place, Position, Tag};
+use super::functions::{self, Version};
+use super::index::{self, Found, Index, Mark, Place, Position, Tag, Unusable};
 use super::io::{Access, Handle, Io};
 use super::payload::{Meta, Packed, Payload};
 use super::rebuild::rebuild;
@@ -145,6 +146,11 @@ impl Store {
         self.index().accepts(key, began)
     }
 
+    /// Whether a record of that key is there.
+    pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
+        matches!(self.index().find(key), Found::Live { .. })
+    }
+
     /// Values above this have a file of their own.
     pub(crate) fn largest_inline(&self) -> usize {
         usize::try_from(self.segment_bytes / 4).unwrap_or(usize::MAX)
@@ -156,7 +162,39 @@ impl Store {
 
     /// The claims of the directory, once they can be had.
     pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.claims.get_or_init(|| Claims::open(&self.dir).ok()).as_ref()
+        self.claims.get_or_init(|| self.open_claims().ok()).as_ref()
+    }
+
+    fn open_claims(&self) -> io::Result<Claims> {
+        let open = || -> io::Result<Claims> {
+            let (io, dir) = (self.dir.io().clone(), self.dir.clone());
+            let owner = move |number| io.open_or_create(&dir.owner(u32::from(number))).map(Handle::into_file);
+            let handle = self.dir.io().open(&self.dir.claims(), Access::Write)?;
+            Claims::open(handle.file(), Box::new(owner)).map_err(|unusable| match unusable {
+                Unusable::Foreign(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),
+                Unusable::Io(error) => error,
+            })
+        };
+        let missing = |error: &io::Error| {
+            use io::ErrorKind::{InvalidData, InvalidInput, NotFound};
+            matches!(error.kind(), InvalidData | InvalidInput | NotFound)
+        };
+        match open() {
+            Err(error) if missing(&error) => {}
+            opened => return opened,
+        }
+        self.writing(LOCK_PATIENCE, |writing| {
+            // Another process may have been faster.
+            if open().is_err_and(|error| missing(&error)) {
+                let (io, path) = (writing.store.dir.io(), writing.store.dir.tmp());
+                let handle = io.create(&path)?;
+                io.preallocate(&handle, Claims::FILE_LEN)?;
+                Claims::create(handle.file())?;
+                io.rename(&path, &writing.store.dir.claims())?;
+            }
+            Ok(())
+        })?;
+        open()
     }
 
     /// Whether the directory was deleted under us.
@@ -179,7 +217,9 @@ impl Store {
         };
         let mut buffer = BUFFER.take();
         let look = match self.read(key, place, &mut buffer) {
-            Err(Unread::Bad(Bad::Gone)) => Look::Miss(Some(Fate::Evicted)),
+            Err(Unread::Bad(bad)) if !bad.is_corruption() => Look::Miss(Some(Fate::Evicted)),
+            // Perhaps another's seal: what is his stays where it is.
+            Err(Unread::Bad(bad @ Bad::Seal)) => Look::Corrupt(bad.to_string()),
             Err(Unread::Bad(bad)) => self.distrust(key, place, bad.to_string()),
             Err(Unread::Io(error)) => Look::Failed(error),
             Ok((header, large)) => {
@@ -319,10 +359,23 @@ impl Store {
         })
     }
 
+    /// Notes that a version of a function is in use.
+    pub(crate) fn note_version(&self, version: &Version) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| functions::note(&writing.store.dir, version))
+    }
+
+    /// The versions of functions that have results here.
+    pub(crate) fn versions(&self) -> io::Result<BTreeMap<[u8; 32], Version>> {
+        functions::read(&self.dir)
+    }
+
     /// Notes why keys have no result, where that takes nothing from others.
     pub(crate) fn note(&self, notes: &[([u8; 32], Mark)]) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
-            let at = writing.index.tail();
+            // Older than any run that begins from now on.
+            let tail = writing.index.tail();
+            let Some(offset) = tail.offset().checked_sub(8) else { return Ok(()) };
+            let at = Position::new(tail.segment(), offset);
             for (key, mark) in notes {
                 writing.index.bury(key, *mark, at);
             }

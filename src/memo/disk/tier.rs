@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 
 use super::claims::{Claim, ClaimToken, Holder};
+use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
 use super::owners::NestedWait;
@@ -150,11 +151,12 @@ impl Tier {
         Ok(Arc::new(Tier { shared, writer }))
     }
 
-    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held.
+    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
+    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
-        tally: Option<&Tally>,
+        tally: impl FnOnce() -> Arc<Tally>,
         now: u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
@@ -181,10 +183,9 @@ impl Tier {
             }
             Look::Miss(fate) => Found::Nothing(fate),
             Look::Corrupt(reason) => {
-                if let Some(tally) = tally {
-                    count(&tally.corrupt);
-                    self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
-                }
+                let tally = tally();
+                count(&tally.corrupt);
+                self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
                 Found::Nothing(Some(Fate::Corrupt))
             }
             Look::Failed(error) => {
@@ -214,7 +215,7 @@ impl Tier {
 
     /// Says that a body of this process waits for another process.
     pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
-        self.shared.store().claims()?.nested_wait()
+        Some(self.shared.store().claims()?.wait_inside())
     }
 
     /// A run begins now.
@@ -273,6 +274,26 @@ impl Tier {
             _ => return,
         };
         self.writer.note(*key, mark);
+    }
+
+    /// Notes that a version of a function is in use.
+    pub(crate) fn note_version(&self, version: Version) {
+        self.writer.note_version(version);
+    }
+
+    /// Other versions of the function with that digest that have results here, the latest first.
+    pub(crate) fn other_versions(&self, family: u64, digest: &[u8; 32]) -> Vec<Version> {
+        let versions = self.shared.store().versions().unwrap_or_default();
+        let others =
+            versions.into_values().filter(|version| version.family == family && version.digest != *digest);
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|version| std::cmp::Reverse(version.used));
+        others
+    }
+
+    /// Whether there is, or was, something under a key.
+    pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
+        self.shared.store().knows(key)
     }
 
     /// Forgets a key, for every process of the directory.
@@ -343,6 +364,14 @@ impl Shared {
     /// Notes why keys have no result. That it could not be noted harms nobody.
     pub(super) fn note(&self, notes: &[([u8; 32], Mark)]) {
         let _ = self.store().note(notes);
+    }
+
+    /// Notes that versions of functions are in use.
+    pub(super) fn note_versions(&self, versions: &[Version]) {
+        let store = self.store();
+        for version in versions {
+            let _ = store.note_version(version);
+        }
     }
 
     /// The disk did not keep up: a result stays in memory only.

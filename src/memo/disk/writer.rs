@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
+use super::functions::Version;
 use super::index::Mark;
 use super::tier::{Put, Shared};
 use crate::config::disk::Sync;
@@ -33,6 +34,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 enum Message {
     Put(Arc<Put>),
     Note([u8; 32], Mark),
+    Version(Version),
     /// Answered when everything before it is safe.
     Flush(Sender<Result<(), String>>),
 }
@@ -81,6 +83,10 @@ impl Writer {
 
     pub(super) fn note(&self, key: [u8; 32], mark: Mark) {
         let _ = self.send(Message::Note(key, mark));
+    }
+
+    pub(super) fn note_version(&self, version: Version) {
+        let _ = self.send(Message::Version(version));
     }
 
     /// Waits until everything that was put before is on the disk.
@@ -202,7 +208,8 @@ impl Loop {
     /// Takes what there is and writes it. Says whether something was written, who wants it to be safe, and whether the
     /// pool has ended.
     fn batch(&self, first: Message) -> (bool, Vec<Sender<Result<(), String>>>, bool) {
-        let (mut puts, mut notes, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut puts, mut notes, mut versions, mut flushes) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Ok(first);
         let over = loop {
@@ -212,6 +219,7 @@ impl Loop {
                     puts.push(put);
                 }
                 Ok(Message::Note(key, mark)) => notes.push((key, mark)),
+                Ok(Message::Version(version)) => versions.push(version),
                 Ok(Message::Flush(reply)) => flushes.push(reply),
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
@@ -225,6 +233,7 @@ impl Loop {
             self.shared.write(&puts);
             self.backlog.take(bytes);
         }
+        self.shared.note_versions(&versions);
         if !notes.is_empty() {
             self.shared.note(&notes);
         }

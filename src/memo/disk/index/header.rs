@@ -20,7 +20,8 @@
 //! the two stores: rare, and it costs one scan.) A wrong `total` or `entries` costs an eviction or a growth too early or too
 //! late, until they are counted again.
 
-use super::Position;
+use super::slot::SLOTS;
+use super::{Index, Position};
 use crate::memo::disk::map::Map;
 use crate::sync::atomic::Ordering;
 
@@ -174,6 +175,7 @@ impl Header<'_> {
         self.set(BOOT, boot);
     }
 
+    #[cfg(test)]
     pub(super) fn id(&self) -> u64 {
         self.get(ID)
     }
@@ -193,5 +195,100 @@ impl Header<'_> {
 
     fn set(&self, word: usize, value: u64) {
         self.0.word(word).store(value, Ordering::Release);
+    }
+}
+
+/// What the header says. Setters need the lock.
+impl Index {
+    /// Whether the words that steer writers are undamaged: to be asked under the lock by who opens the index. If not, it
+    /// has to be rebuilt.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.header().is_sound()
+    }
+
+    /// A number of this file alone: tells one index from the next.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> u64 {
+        self.header().id()
+    }
+
+    /// The next free position.
+    pub(crate) fn tail(&self) -> Position {
+        self.header().tail()
+    }
+
+    pub(crate) fn set_tail(&self, tail: Position) {
+        self.header().set_tail(tail);
+    }
+
+    /// The lowest segment that lives. What lies below counts as evicted, whatever its slot says.
+    pub(crate) fn oldest(&self) -> u32 {
+        // One beyond the tail is garbage; believed, it would hide everything.
+        let oldest = self.header().oldest();
+        if oldest <= self.tail().segment() { oldest } else { 0 }
+    }
+
+    pub(crate) fn set_oldest(&self, segment: u32) {
+        self.header().set_oldest(segment);
+    }
+
+    /// What was written up to here is gone. Set by [`Index::clear`].
+    pub(crate) fn cleared(&self) -> Position {
+        self.header().cleared()
+    }
+
+    /// Bytes in segments, about.
+    pub(crate) fn total(&self) -> u64 {
+        self.header().total()
+    }
+
+    pub(crate) fn set_total(&self, bytes: u64) {
+        self.header().set_total(bytes);
+    }
+
+    pub(crate) fn add_total(&self, bytes: i64) {
+        self.header().set_total(self.total().saturating_add_signed(bytes));
+    }
+
+    /// Live slots, about.
+    pub(crate) fn entries(&self) -> u64 {
+        self.header().entries()
+    }
+
+    /// How full it is, 0 to 1, about.
+    pub(crate) fn load(&self) -> f64 {
+        self.entries() as f64 / (self.buckets() * SLOTS as u64) as f64
+    }
+
+    pub(crate) fn buckets(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// Whether another file has taken this one's place.
+    pub(crate) fn superseded(&self) -> bool {
+        self.header().superseded()
+    }
+
+    pub(crate) fn set_superseded(&self) {
+        self.header().set_superseded();
+    }
+
+    /// Hash of the kernel's boot id when the index was last opened first.
+    pub(crate) fn boot(&self) -> u64 {
+        self.header().boot()
+    }
+
+    pub(crate) fn set_boot(&self, boot: u64) {
+        self.header().set_boot(boot);
+    }
+
+    /// Has the index written to the disk, and waits for it.
+    pub(crate) fn flush(&self) -> std::io::Result<()> {
+        self.map.flush()
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len()
     }
 }

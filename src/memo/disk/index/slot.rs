@@ -134,6 +134,12 @@ impl Bucket<'_> {
         })
     }
 
+    /// How many slots are empty, and the first of them.
+    pub(super) fn empty(&self) -> (usize, Option<usize>) {
+        let is_empty = |slot: &usize| self.word(*slot, 0).load(Ordering::Relaxed) == 0;
+        ((0..SLOTS).filter(is_empty).count(), (0..SLOTS).find(is_empty))
+    }
+
     /// Reads a slot of this key without a lock. `None`: it has gone to another key, or makes no sense.
     pub(super) fn read(&self, slot: usize, prefix: Prefix) -> Option<Entry> {
         for _ in 0..READS {
@@ -155,9 +161,12 @@ impl Bucket<'_> {
 
     /// What a slot holds. Under the lock.
     pub(super) fn load(&self, slot: usize) -> Option<(Prefix, Entry)> {
-        let [prefix0, prefix1, position, detail] =
-            [0, 1, 2, 3].map(|n| self.word(slot, n).load(Ordering::Relaxed));
-        Entry::unpack(prefix0, position, detail).map(|entry| (Prefix(prefix0, prefix1), entry))
+        let word = |n| self.word(slot, n).load(Ordering::Relaxed);
+        let prefix0 = word(0);
+        if prefix0 == 0 {
+            return None;
+        }
+        Entry::unpack(prefix0, word(2), word(3)).map(|entry| (Prefix(prefix0, word(1)), entry))
     }
 
     /// Gives a slot to a key. Under the lock.

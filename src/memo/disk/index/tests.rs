@@ -179,23 +179,6 @@ fn eviction_sees_use_and_moves_what_it_keeps() {
 }
 
 #[test]
-fn functions_are_listed() {
-    // When this fails, `forget_func` misses results of the function.
-    let index = index(64);
-    for n in 0..100 {
-        index.insert(&key(n), place(3, n * 256), Tag { function: n as u16 % 5, cost: 0 }, at(3, 0));
-    }
-    let mut seen = Vec::new();
-    index.each_of(3, |prefix, place| seen.push((prefix, place)));
-    seen.sort_by_key(|(_, place)| place.position);
-    let want: Vec<([u8; 16], Place)> = (0..100)
-        .filter(|n| n % 5 == 3)
-        .map(|n| (std::array::from_fn(|i| key(n)[i]), place(3, n * 256)))
-        .collect();
-    assert_eq!(seen, want);
-}
-
-#[test]
 fn growing_keeps_everything() {
     // When this fails, results are lost when a cache grows, or a value forgotten before comes back.
     let old = index(32);
@@ -299,6 +282,34 @@ fn the_file_has_real_blocks() {
     assert!(sparse.metadata().unwrap().blocks() * 512 >= len);
 }
 
+/// The variable that makes the test binary a process with a limit.
+const LIMITED: &str = "MEMOPOOL_TEST_FILE_SIZE_LIMIT";
+
+#[test]
+fn limited() {
+    // Not a test of its own: what the next one runs under a limit.
+    if std::env::var_os(LIMITED).is_some() {
+        let error = Index::create(&file(), 64).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn limit_on_file_sizes_is_an_error() {
+    // When this fails, a process with a limit on file sizes is killed by a signal when it opens a cache.
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let status = std::process::Command::new("sh")
+        .args(["-c", "ulimit -f 16 && exec \"$0\" --exact \"$1\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg(format!("{module}::limited"))
+        .env(LIMITED, "1")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn garbage_does_no_harm() {
     // When this fails, a damaged index stops, hangs or kills a program, or stops results from being kept.
@@ -343,7 +354,6 @@ fn exercise(index: &Index, segment: u32) {
         index.bury(&key(n + 1), Mark::Failed, at(segment, n * 8));
         index.bury(&key(n + 2), Mark::Forgotten, at(segment, n * 8));
     }
-    index.each_of(3, |_, _| {});
     index.bury_function(3, at(segment, 8));
     index.add_total(-1000);
     index.load();

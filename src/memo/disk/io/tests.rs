@@ -74,7 +74,7 @@ fn what_is_written_is_read() {
     assert_eq!(&buf[..11], b"hello world");
     assert_eq!(io.read_at(&file, &mut buf, 100).unwrap(), 0);
     assert_eq!(io.len(&file).unwrap(), 11);
-    assert_eq!(file.path(), path);
+    assert_eq!(file.path, path);
     io.sync_data(&file).unwrap();
     io.sync_dir(path.parent().unwrap()).unwrap();
     let to = path.with_file_name("other");
@@ -127,6 +127,26 @@ fn errors_say_what_and_where() {
         assert!(text.starts_with(verb) && text.ends_with(" X: broken"), "{text}");
     }
     assert_eq!(seen.ops.lock().iter().filter(|(op, _)| *op == Op::Write).count(), 1);
+}
+
+#[test]
+fn a_hook_can_tear_and_delay() {
+    // What tests do to the disk must be what they say they do.
+    struct Spoil(fn() -> Verdict);
+    impl Hook for Spoil {
+        fn before(&self, op: Op, _path: &Path, _bytes: usize) -> Verdict {
+            if op == Op::Create { Verdict::Go } else { (self.0)() }
+        }
+    }
+    let (_dir, path) = dir();
+    let torn = Io::with_hook(Arc::new(Spoil(|| Verdict::Torn(3))));
+    let file = torn.create(&path).unwrap();
+    assert!(torn.write_all_at(&file, b"abcdef", 0).is_err());
+    assert!(torn.read_at(&file, &mut [0; 3], 0).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"abc");
+    let slow = Io::with_hook(Arc::new(Spoil(|| Verdict::Delay(Duration::from_micros(1)))));
+    slow.write_all_at(&file, b"abcdef", 0).unwrap();
+    assert_eq!(slow.len(&file).unwrap(), 6);
 }
 
 #[cfg(unix)]

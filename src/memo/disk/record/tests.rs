@@ -86,7 +86,7 @@ fn a_sealed_header_that_makes_no_sense_is_refused() {
     let (key, position) = (SealKey::new(None), Position::new(3, 4096));
     let good = header(b"payload");
     let cases = [
-        (Header { flags: 16, ..good.clone() }, Bad::Flags(16)),
+        (Header { flags: 64, ..good.clone() }, Bad::Flags(64)),
         (Header { flags: flags::LZ4 | flags::ZSTD, ..good.clone() }, Bad::Flags(6)),
         (Header { raw_len: 8, ..good.clone() }, Bad::Lengths),
         (Header { stored_len: u64::MAX, raw_len: u64::MAX, ..good.clone() }, Bad::Lengths),

@@ -211,11 +211,6 @@ impl Written {
     pub(crate) fn stored_len(&self) -> u64 {
         self.stored_len
     }
-
-    /// Has the payload put on the medium. The header follows with [`Segments::sync`], after the commit.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.io.sync_data(&self.file.handle)
-    }
 }
 
 /// A file in `tmp`, removed unless it is renamed.

@@ -486,7 +486,6 @@ fn a_sweep_removes_what_the_dead_left_and_nothing_else() {
     assert!(!tmp.join("1-1").exists());
     assert_eq!(cache.tmp_files(), 3);
     let written = writer.finish().unwrap();
-    written.sync().unwrap();
     assert_eq!(written.stored_len(), 9);
     let place = cache.segments.commit_large(written, 1, header(7, b""), &cache.seal_key).unwrap();
     assert_eq!(cache.read(7, place), Ok(b"under way".to_vec()));

@@ -50,7 +50,7 @@ impl Segments {
 /// How far it is from here to the next place that a record could begin at, as far as `bytes` tell.
 fn next_magic(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(8).skip(1);
-    let skipped = words.take_while(|word| word[..4] != MAGIC).count();
+    let skipped = words.take_while(|word| word.first_chunk() != Some(&MAGIC)).count();
     (skipped as u64 + 1) * 8
 }
 

@@ -239,7 +239,7 @@ fn other_than(place: Place, exact: bool) -> Place {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn roomy_index_is_a_map(ops in ops()) {
