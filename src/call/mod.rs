@@ -302,7 +302,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             (_, None) => None,
             (_, Some(tier)) => {
                 let key = self.key_ref(slot).key();
-                match storage::read(tier, &self.core, key.as_bytes(), || engine.tally(self.core.identity), now) {
+                match storage::read(
+                    tier,
+                    &self.core,
+                    key.as_bytes(),
+                    || engine.tally(self.core.identity),
+                    now,
+                ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
                 }
