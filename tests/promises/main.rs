@@ -8,9 +8,9 @@
 //! 6. [`api`]: settings, errors, many tasks at once.
 //! 7. [`futures`]: the same tasks, awaited.
 //! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
-//! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
-//! 10. [`disk`]: what outlives the pool (feature `testing`).
+//! 10. [`limits`]: how many bodies may use one resource at a time.
+//! 11. [`cpython`]: what CPython tests of its own executors, one to one.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -23,6 +23,7 @@
 )]
 
 mod api;
+mod cpython;
 #[cfg(feature = "testing")]
 mod disk;
 mod flights;
