@@ -297,7 +297,7 @@ fn garbage_may_stand_for_any_file() {
                 };
                 // Half of it is what it was: the part that says what it is.
                 let kept = random.below(old.min(len) + 1) * random.below(2);
-                garbage[..kept].copy_from_slice(&files.get(name).map_or(&[][..], |bytes| &bytes[..kept]));
+                garbage[..kept].copy_from_slice(files.get(name).map_or(&[][..], |bytes| &bytes[..kept]));
                 put(&small.path(name), &garbage);
                 let what = format!("garbage for {} (seed {seed}, round {round})", name.display());
                 small.read(&what);

@@ -66,10 +66,10 @@ impl Writing<'_> {
         let fits = |buckets: &u64| {
             *buckets <= index::MAX_BUCKETS && Index::file_len(*buckets) <= store.max_bytes / INDEX_SHARE
         };
-        let Some(buckets) = [GROWTH, 2].map(|times| self.index.buckets() * times).into_iter().find(fits)
-        else {
-            return Ok(());
-        };
+        let larger = [GROWTH, 2].map(|times| self.index.buckets() * times);
+        let Some(buckets) = larger.into_iter().find(fits) else { return Ok(()) };
+        // The new one is written while the old one is there.
+        self.make_room(&store.segments.ids()?, Index::file_len(buckets))?;
         let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
         let new = new.put_in_place(&store.dir)?;

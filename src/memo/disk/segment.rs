@@ -131,7 +131,8 @@ impl Segments {
         drop(gone);
     }
 
-    /// The segments that are there, oldest first, and their sizes.
+    /// The segments that are there, oldest first, and their sizes. What has the name of one but is no file takes that name,
+    /// and has no size.
     pub(crate) fn ids(&self) -> io::Result<Vec<(u32, u64)>> {
         let dir = self.dir.seg_dir();
         let mut ids = Vec::new();
@@ -140,8 +141,7 @@ impl Segments {
                 continue;
             };
             match self.io().metadata(&dir.join(&name)) {
-                Ok(metadata) if metadata.is_file() => ids.push((id, metadata.len())),
-                Ok(_) => {}
+                Ok(metadata) => ids.push((id, if metadata.is_file() { metadata.len() } else { 0 })),
                 // Removed since.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

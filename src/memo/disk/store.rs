@@ -52,6 +52,8 @@ pub(crate) struct Store {
     pub(super) seal: SealKey,
     pub(super) segments: Segments,
     pub(super) max_bytes: u64,
+    /// Bytes of the table of claims, where the bound is large enough to count it.
+    pub(super) beside: u64,
     pub(super) segment_bytes: u64,
     index: RwLock<Arc<Index>>,
     lock: Mutex<Handle>,
@@ -104,6 +106,7 @@ impl Store {
             seal,
             segments,
             max_bytes: disk.max_bytes,
+            beside: if disk.counts_claims() { Claims::FILE_LEN } else { 0 },
             segment_bytes: disk.segment_bytes(),
             index: RwLock::new(index),
             lock: Mutex::new(lock),
@@ -160,6 +163,28 @@ impl Store {
 
     pub(crate) fn large_writer(&self) -> io::Result<LargeWriter> {
         self.segments.large(self.max_bytes / 2)
+    }
+
+    /// Makes room for so many bytes of a large value that is under way.
+    pub(crate) fn make_room(&self, need: u64) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let present = self.segments.ids()?;
+            match writing.make_room(&present, need)? {
+                true => Ok(()),
+                false => {
+                    let text = format!(
+                        "beside what else is under way, {} bytes have no room for it",
+                        self.max_bytes
+                    );
+                    Err(io::Error::new(io::ErrorKind::FileTooLarge, text))
+                }
+            }
+        })
+    }
+
+    /// How many bytes of a large value room is made for at once.
+    pub(crate) fn step(&self) -> u64 {
+        self.segment_bytes / 4
     }
 
     /// The claims of the directory, once they can be had.
@@ -362,7 +387,7 @@ impl Store {
             if !writing.admits(put) {
                 return Ok(Vec::new());
             }
-            let id = writing.reserve_segment(record::record_len(large.stored_len()))?;
+            let id = writing.reserve_segment()?;
             let header = put.header(large.stored_len(), [0; 16]);
             let place = self.segments.commit_large(large, id, header, &self.seal)?;
             self.dirty.lock().insert(id);
@@ -421,9 +446,12 @@ impl Store {
             writing.index.clear(next);
             // What is written later lies behind the position that was cleared.
             writing.index.set_tail(Position::new(next.segment(), 8));
-            for (id, _) in self.segments.ids()? {
+            for (id, bytes) in self.segments.ids()? {
                 if id < next.segment() {
-                    self.segments.remove(id)?;
+                    match self.segments.remove(id) {
+                        Err(_) if bytes == 0 => {}
+                        removed => removed?,
+                    }
                 }
             }
             writing.index.set_oldest(next.segment());
@@ -487,9 +515,10 @@ impl Writing<'_> {
     }
 
     /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
-    fn reserve_segment(&mut self, len: u64) -> io::Result<u32> {
+    fn reserve_segment(&mut self) -> io::Result<u32> {
         let present = self.store.segments.ids()?;
-        self.make_room(&present, len)?;
+        // Its file is there already.
+        self.make_room(&present, 0)?;
         let id = self.next_id(&present)?;
         self.index.set_tail(Position::new(id, LAST_OFFSET));
         Ok(id)
