@@ -72,11 +72,20 @@ impl Writing<'_> {
         self.make_room(&store.segments.ids()?, Index::file_len(buckets))?;
         let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
-        let new = new.put_in_place(&store.dir)?;
-        self.index.set_superseded();
-        store.replace_index(Arc::clone(&new));
-        self.index = new;
-        Ok(())
+        // First the mark: a kill between the two leaves an index that is looked for again, not one that others go on
+        // writing while new processes use the new one.
+        self.index.set_superseded(true);
+        match new.put_in_place(&store.dir) {
+            Ok(new) => {
+                store.replace_index(Arc::clone(&new));
+                self.index = new;
+                Ok(())
+            }
+            Err(error) => {
+                self.index.set_superseded(false);
+                Err(error)
+            }
+        }
     }
 }
 

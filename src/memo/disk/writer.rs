@@ -14,8 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use super::functions::Version;
-use super::index::Mark;
-use super::tier::{Put, Shared};
+use super::tier::{Note, Put, Shared};
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +32,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
 enum Message {
     Put(Arc<Put>),
-    Note([u8; 32], Mark),
+    Note(Note),
     Version(Version),
     /// Answered when everything before it is safe.
     Flush(Sender<Result<(), String>>),
@@ -81,8 +80,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn note(&self, key: [u8; 32], mark: Mark) {
-        let _ = self.send(Message::Note(key, mark));
+    pub(super) fn note(&self, note: Note) {
+        let _ = self.send(Message::Note(note));
     }
 
     pub(super) fn note_version(&self, version: Version) {
@@ -218,7 +217,7 @@ impl Loop {
                     bytes += put.weight();
                     puts.push(put);
                 }
-                Ok(Message::Note(key, mark)) => notes.push((key, mark)),
+                Ok(Message::Note(note)) => notes.push(note),
                 Ok(Message::Version(version)) => versions.push(version),
                 Ok(Message::Flush(reply)) => flushes.push(reply),
                 Err(TryRecvError::Empty) => break false,
