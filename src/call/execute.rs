@@ -251,8 +251,9 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took);
                 if keep.kept.is_none()
                     && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key)
+                    && let Some(permit) = &permit
                 {
-                    disk.note(key.key().as_bytes(), fate);
+                    disk.note(key.key().as_bytes(), fate, permit);
                 }
                 self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
             }

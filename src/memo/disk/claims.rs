@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | free | ours | [`Claims::claim`] |
 //! | ours | free | [`ClaimToken`], dropped |
+//! | held | free | whoever forgets the key: [`Claims::break_off`] |
 //! | held | free, with all its owner's | the owner takes its leave; a new owner takes its number; [`Claims::break_dead`], after [`Claims::life`] said `Dead` |
 //!
 //! Nothing here blocks or spins for another: who finds a key held looks again from time to time, at the index (is the
@@ -176,6 +177,21 @@ impl Claims {
     pub(crate) fn break_dead(&self, holder: &Holder) {
         bucket::release(self.owners.map().word(holder.at), holder.word);
         self.owners.bury(holder.owner, holder.nonce);
+    }
+
+    /// Ends the claims of others to a key, which was forgotten: whoever asks from now on is to have it anew. (Who was about
+    /// to get the claim at this moment may have it all the same, and compute beside another.)
+    pub(crate) fn break_off(&self, key: &[u8; 32]) {
+        let number = number(key);
+        let tag = self.word(key, number) >> 32;
+        for word in &self.bucket(number)[1..] {
+            let claim = word.load(Ordering::Acquire);
+            let owner = self.stands(number, claim).filter(|_| claim >> 32 == tag);
+            // Our own runs of it are told in this process. Who has the same tag by chance computes twice.
+            if owner.is_some_and(|(owner, _)| owner != self.owners.own()) {
+                bucket::release(word, claim);
+            }
+        }
     }
 
     /// Counts a wait for another's claim from inside a task, as long as the guard lives.

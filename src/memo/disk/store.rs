@@ -37,7 +37,7 @@ use super::rebuild::rebuild;
 use super::record::{self, Bad, Header, SealKey, flags};
 use super::segment::large::{LargeReader, LargeWriter, Written};
 use super::segment::{self, Segments, Unread};
-use super::tier::Put;
+use super::tier::{Note, Put};
 use crate::config::disk::Disk;
 use crate::memo::codec::Undecodable;
 use crate::memo::history::Fate;
@@ -369,15 +369,12 @@ impl Store {
         functions::read(&self.dir)
     }
 
-    /// Notes why keys have no result, where that takes nothing from others.
-    pub(crate) fn note(&self, notes: &[([u8; 32], Mark)]) -> io::Result<()> {
+    /// Notes why keys have no result, where nothing newer is known of them.
+    pub(super) fn note(&self, notes: &[Note]) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
-            // Older than any run that begins from now on.
-            let tail = writing.index.tail();
-            let Some(offset) = tail.offset().checked_sub(8) else { return Ok(()) };
-            let at = Position::new(tail.segment(), offset);
-            for (key, mark) in notes {
-                writing.index.bury(key, *mark, at);
+            for note in notes {
+                // As old as the run: what others have written since stays, and what they are at is taken.
+                writing.index.bury(&note.key, note.mark, before(note.began));
             }
             Ok(())
         })
@@ -506,6 +503,15 @@ pub(super) const FULL: f64 = 0.75;
 
 /// An offset behind which nothing fits: the next record begins a segment.
 pub(super) const LAST_OFFSET: u64 = u32::MAX as u64 * 8;
+
+/// The last position before this one; the first of all, if there is none.
+fn before(position: Position) -> Position {
+    match (position.segment(), position.offset()) {
+        (0, _) => Position::new(0, 8),
+        (segment, 0) => Position::new(segment - 1, LAST_OFFSET),
+        (segment, offset) => Position::new(segment, offset - 8),
+    }
+}
 
 /// What a record has beside its payload, at most.
 const SLACK: u64 = record::HEADER as u64 + 8;

@@ -75,6 +75,14 @@ pub(crate) struct Put {
     pub(crate) tally: Arc<Tally>,
 }
 
+/// Why a run gave no result.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) key: [u8; 32],
+    pub(super) mark: Mark,
+    pub(super) began: Position,
+}
+
 /// What a look found.
 pub(crate) enum Found<T> {
     Value(T, Meta),
@@ -285,14 +293,14 @@ impl Tier {
         self.writer.hold_back();
     }
 
-    /// Remembers why there is no result.
-    pub(crate) fn note(&self, key: &[u8; 32], fate: Fate) {
+    /// Remembers why there is no result of a run with that permit.
+    pub(crate) fn note(&self, key: &[u8; 32], fate: Fate, permit: &Permit) {
         let mark = match fate {
             Fate::Failed => Mark::Failed,
             Fate::Panicked => Mark::Panicked,
             _ => return,
         };
-        self.writer.note(*key, mark);
+        self.writer.note(Note { key: *key, mark, began: permit.began });
     }
 
     /// Notes that a version of a function is in use.
@@ -319,7 +327,15 @@ impl Tier {
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
         let pending = self.shared.pending.lock().remove(key);
         drop(pending);
-        self.shared.told(self.shared.store().forget(key))
+        let store = self.shared.store();
+        let forgotten = self.shared.told(store.forget(key));
+        if forgotten.is_ok() && self.shared.disk.single_flight {
+            // What others are at is not to be waited for: it was begun before this, and will be refused.
+            if let Some(claims) = store.claims() {
+                claims.break_off(key);
+            }
+        }
+        forgotten
     }
 
     /// Forgets everything of a function.
@@ -390,7 +406,7 @@ impl Shared {
     }
 
     /// Notes why keys have no result. That it could not be noted harms nobody.
-    pub(super) fn note(&self, notes: &[([u8; 32], Mark)]) {
+    pub(super) fn note(&self, notes: &[Note]) {
         let _ = self.store().note(notes);
     }
 

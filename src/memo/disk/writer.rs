@@ -14,8 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use super::functions::Version;
-use super::index::Mark;
-use super::tier::{Put, Shared};
+use super::tier::{Note, Put, Shared};
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +32,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
 enum Message {
     Put(Arc<Put>),
-    Note([u8; 32], Mark),
+    Note(Note),
     Version(Version),
     /// Answered when everything before it is safe.
     Flush(Sender<Result<(), String>>),
@@ -81,8 +80,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn note(&self, key: [u8; 32], mark: Mark) {
-        let _ = self.send(Message::Note(key, mark));
+    pub(super) fn note(&self, note: Note) {
+        let _ = self.send(Message::Note(note));
     }
 
     pub(super) fn note_version(&self, version: Version) {
@@ -224,7 +223,7 @@ impl Loop {
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
-            if bytes >= BATCH_BYTES || puts.len() + notes.len() >= BATCH_ENTRIES || !flushes.is_empty() {
+            if bytes >= most || puts.len() + notes.len() >= BATCH_ENTRIES || !flushes.is_empty() {
                 break false;
             }
             next = self.receive.try_recv();
