@@ -67,13 +67,25 @@ impl Writing<'_> {
         else {
             return Ok(());
         };
+        // Both are there for a moment.
+        let present = store.segments.ids()?;
+        self.make_room(&present, Index::file_len(buckets))?;
         let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
-        let new = new.put_in_place(&store.dir)?;
-        self.index.set_superseded();
-        store.replace_index(Arc::clone(&new));
-        self.index = new;
-        Ok(())
+        // First the mark: a kill between the two leaves an index that is looked for again, not one that others go on
+        // writing while new processes use the new one.
+        self.index.set_superseded(true);
+        match new.put_in_place(&store.dir) {
+            Ok(new) => {
+                store.replace_index(Arc::clone(&new));
+                self.index = new;
+                Ok(())
+            }
+            Err(error) => {
+                self.index.set_superseded(false);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -101,7 +113,10 @@ impl New {
     }
 
     fn put_in_place(self, dir: &Dir) -> io::Result<Arc<Index>> {
-        dir.io().rename(&self.path, &dir.index())?;
+        if let Err(error) = dir.io().rename(&self.path, &dir.index()) {
+            let _ = dir.io().remove(&self.path);
+            return Err(error);
+        }
         Ok(Arc::new(self.index))
     }
 }

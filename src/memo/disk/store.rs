@@ -314,11 +314,17 @@ impl Store {
             }
             Ok(places)
         })?;
+        let mut written = Vec::with_capacity(places.len());
         for run in places.chunk_by(|a, b| a.1.position.segment() == b.1.position.segment()) {
-            self.write_run(puts, run)?;
+            match self.write_run(puts, run) {
+                Ok(()) => written.extend_from_slice(run),
+                // Others have filled the directory since this was reserved: it is evicted before it was there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_evicted(run) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.writing(LOCK_PATIENCE, |writing| {
-            for (at, place) in &places {
+            for (at, place) in &written {
                 writing.publish(&puts[*at], *place)?;
             }
             Ok(())

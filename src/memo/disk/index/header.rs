@@ -163,8 +163,8 @@ impl Header<'_> {
         self.get(SUPERSEDED) != 0
     }
 
-    pub(super) fn set_superseded(&self) {
-        self.set(SUPERSEDED, 1);
+    pub(super) fn set_superseded(&self, superseded: bool) {
+        self.set(SUPERSEDED, u64::from(superseded));
     }
 
     pub(super) fn boot(&self) -> u64 {
@@ -269,8 +269,8 @@ impl Index {
         self.header().superseded()
     }
 
-    pub(crate) fn set_superseded(&self) {
-        self.header().set_superseded();
+    pub(crate) fn set_superseded(&self, superseded: bool) {
+        self.header().set_superseded(superseded);
     }
 
     /// Hash of the kernel's boot id when the index was last opened first.

@@ -207,7 +207,7 @@ fn growing_keeps_everything() {
     assert_eq!((new.tail(), new.oldest(), new.total(), new.boot()), (at(1000, 0), 2, 77, 99));
     assert_eq!((new.entries(), new.buckets(), new.is_sound()), (300, 64, true));
     assert!(!new.superseded() && !old.superseded() && new.id() != old.id());
-    old.set_superseded();
+    old.set_superseded(true);
     assert!(old.superseded());
 }
 
