@@ -288,9 +288,17 @@ impl Store {
         let _locked = self.dir.io().lock(&lock, patience)?;
         let mut index = self.index();
         if !index.is_sound() {
-            index.set_superseded();
+            index.set_superseded(true);
             index = rebuild(&self.dir, &self.segments, &self.seal)?;
-            *self.index.write() = Arc::clone(&index);
+            self.replace_index(Arc::clone(&index));
+        } else if index.superseded() {
+            // Nobody is about to replace it, since the lock is ours: who was, was killed before the new one had its name.
+            index = match open_index(&self.dir) {
+                Some(index) => index,
+                None => rebuild(&self.dir, &self.segments, &self.seal)?,
+            };
+            index.set_superseded(false);
+            self.replace_index(Arc::clone(&index));
         }
         change(&mut Writing { store: self, index })
     }
@@ -329,7 +337,12 @@ impl Store {
             }
             Ok(())
         })?;
-        Ok(places.into_iter().map(|(at, _)| at).collect())
+        Ok(written.into_iter().map(|(at, _)| at).collect())
+    }
+
+    fn has_evicted(&self, run: &[(usize, Place)]) -> bool {
+        let oldest = self.index().oldest();
+        run.iter().all(|(_, place)| place.position.segment() < oldest)
     }
 
     /// Writes records that lie one after the other.
@@ -456,6 +469,11 @@ impl Writing<'_> {
 
     /// Begins a new segment and makes room for it. Entries that were worth keeping may lie at its beginning then.
     fn next_segment(&mut self) -> io::Result<Position> {
+        // What is reserved counts, though it may not be written yet.
+        let tail = self.index.tail();
+        if tail.offset() <= self.store.segment_bytes {
+            self.store.segments.stretch(tail)?;
+        }
         let present = self.store.segments.ids()?;
         let id = self.next_id(&present)?;
         self.store.segments.create(id)?;
@@ -582,3 +600,6 @@ impl fmt::Debug for Store {
         f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

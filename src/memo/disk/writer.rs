@@ -210,6 +210,8 @@ impl Loop {
         let (mut puts, mut notes, mut versions, mut flushes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
+        // A batch must not fill the directory: it would evict itself.
+        let most = BATCH_BYTES.min(self.shared.disk.max_bytes / 16);
         let mut next = Ok(first);
         let over = loop {
             match next {
@@ -217,7 +219,7 @@ impl Loop {
                     bytes += put.weight();
                     puts.push(put);
                 }
-                Ok(Message::Note(key, mark)) => notes.push((key, mark)),
+                Ok(Message::Note(note)) => notes.push(note),
                 Ok(Message::Version(version)) => versions.push(version),
                 Ok(Message::Flush(reply)) => flushes.push(reply),
                 Err(TryRecvError::Empty) => break false,
