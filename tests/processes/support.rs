@@ -94,11 +94,22 @@ impl Place {
         actor
     }
 
-    pub(crate) fn segments(&self) -> u64 {
-        files_in(&self.cache().join("v1/seg"))
-            .iter()
-            .filter_map(|file| Some(fs::metadata(file).ok()?.len()))
-            .sum()
+    /// Bytes of the segments and of the index, at a moment when no segment came or went.
+    pub(crate) fn bytes(&self) -> u64 {
+        let size = |file: PathBuf| fs::metadata(file).map_or(0, |file| file.len());
+        let names = || {
+            let mut names = files_in(&self.cache().join("v1/seg"));
+            names.sort();
+            names
+        };
+        for _ in 0..20 {
+            let before = names();
+            let bytes = size(self.cache().join("v1/index")) + before.iter().cloned().map(size).sum::<u64>();
+            if names() == before {
+                return bytes;
+            }
+        }
+        0
     }
 
     pub(crate) fn unfinished(&self) -> Vec<PathBuf> {
