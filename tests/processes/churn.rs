@@ -27,9 +27,11 @@ fn len(n: u64) -> u64 {
 }
 
 fn bytes(n: u64) -> Vec<u8> {
-    let mut random = Random(n);
-    let len = 100 + random.below(8092);
-    (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).take(len as usize).collect()
+    let mut random = Random(n ^ 1 << 40);
+    let block: Vec<u8> = (0..32).flat_map(|_| random.next().to_le_bytes()).collect();
+    let mut bytes = block.repeat(len(n).div_ceil(256) as usize);
+    bytes.truncate(len(n) as usize);
+    bytes
 }
 
 fn blob() -> Func<u64, Vec<u8>> {
@@ -147,7 +149,7 @@ fn six_processes_under_eviction_and_kills() {
         let mut random = Random(u64::from(std::process::id()));
         let begun = Instant::now();
         // Until it is full and has been turned over.
-        while warm.lines * LINE < 6 * keys {
+        while warm.lines * LINE < 4 * keys {
             thread::sleep(Duration::from_millis(5));
             processes.iter_mut().for_each(|process| warm.listen(process));
             most = most.max(place.bytes());

@@ -236,6 +236,17 @@ impl Io {
         Ok(())
     }
 
+    /// Makes the file that long, with a hole at its end, if it is shorter.
+    pub(crate) fn stretch(&self, handle: &Handle, len: u64) -> io::Result<()> {
+        if self.len(handle)? >= len {
+            return Ok(());
+        }
+        let fail = |error| context(Op::Write, &handle.path, error);
+        self.ask_bytes(Op::Write, &handle.path, 0)?;
+        within_limit(len).map_err(fail)?;
+        handle.file.set_len(len).map_err(fail)
+    }
+
     /// Has the file's bytes put on the medium.
     pub(crate) fn sync_data(&self, handle: &Handle) -> io::Result<()> {
         self.ask(Op::Sync, &handle.path)?;

@@ -108,6 +108,18 @@ impl Segments {
         is_named.unwrap_or(true)
     }
 
+    /// Makes a segment as long as what is reserved in it: its last records may not be written yet.
+    pub(crate) fn stretch(&self, end: Position) -> io::Result<()> {
+        if end.segment() == 0 {
+            return Ok(());
+        }
+        match self.writable(end.segment()) {
+            Ok(handle) => self.io().stretch(&handle, end.offset()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Has a segment's bytes put on the medium.
     pub(crate) fn sync(&self, id: u32) -> io::Result<()> {
         self.io().sync_data(&*self.writable(id)?)

@@ -352,16 +352,27 @@ impl Store {
             }
             Ok(places)
         })?;
+        let mut written = Vec::with_capacity(places.len());
         for run in places.chunk_by(|a, b| a.1.position.segment() == b.1.position.segment()) {
-            self.write_run(puts, run)?;
+            match self.write_run(puts, run) {
+                Ok(()) => written.extend_from_slice(run),
+                // Others have filled the directory since this was reserved: it is evicted before it was there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_evicted(run) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.writing(LOCK_PATIENCE, |writing| {
-            for (at, place) in &places {
+            for (at, place) in &written {
                 writing.publish(&puts[*at], *place)?;
             }
             Ok(())
         })?;
-        Ok(places.into_iter().map(|(at, _)| at).collect())
+        Ok(written.into_iter().map(|(at, _)| at).collect())
+    }
+
+    fn has_evicted(&self, run: &[(usize, Place)]) -> bool {
+        let oldest = self.index().oldest();
+        run.iter().all(|(_, place)| place.position.segment() < oldest)
     }
 
     /// Writes records that lie one after the other.
@@ -510,6 +521,11 @@ impl Writing<'_> {
 
     /// Begins a new segment and makes room for it. Entries that were worth keeping may lie at its beginning then.
     fn next_segment(&mut self) -> io::Result<Position> {
+        // What is reserved counts, though it may not be written yet.
+        let tail = self.index.tail();
+        if tail.offset() <= self.store.segment_bytes {
+            self.store.segments.stretch(tail)?;
+        }
         let present = self.store.segments.ids()?;
         let id = self.next_id(&present)?;
         self.store.segments.create(id)?;
@@ -639,3 +655,6 @@ impl fmt::Debug for Store {
         f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,6 +210,8 @@ impl Loop {
         let (mut puts, mut notes, mut versions, mut flushes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
+        // A batch must not fill the directory: it would evict itself.
+        let most = BATCH_BYTES.min(self.shared.disk.max_bytes / 16);
         let mut next = Ok(first);
         let over = loop {
             match next {
@@ -223,7 +225,7 @@ impl Loop {
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
-            if bytes >= BATCH_BYTES || puts.len() + notes.len() >= BATCH_ENTRIES || !flushes.is_empty() {
+            if bytes >= most || puts.len() + notes.len() >= BATCH_ENTRIES || !flushes.is_empty() {
                 break false;
             }
             next = self.receive.try_recv();

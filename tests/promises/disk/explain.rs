@@ -74,8 +74,8 @@ fn damage_is_explained_and_counted_once() {
         let explain = |pool: &Pool, func: &Func<u64, u64>| {
             assert!(matches!(pool.explain(&func.call(1)), Explain::Corrupt));
         };
-        let ways: [(&str, &dyn Fn(&Pool, &Func<u64, u64>)); 3] =
-            [("run", &run), ("get", &get), ("explain", &explain)];
+        type Way<'a> = &'a dyn Fn(&Pool, &Func<u64, u64>);
+        let ways: [(&str, Way<'_>); 3] = [("run", &run), ("get", &get), ("explain", &explain)];
         for (way, look) in ways {
             let (place, told, runs) = (Place::new(), Told::default(), Counter::default());
             let func = doubled(&runs);

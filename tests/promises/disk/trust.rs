@@ -192,7 +192,8 @@ fn sealed_entries_are_believed_only_with_their_key() {
 #[test]
 fn what_is_no_file_is_a_miss() {
     in_time(|| {
-        let kinds: [(&str, fn(&Path, &Path) -> bool); 5] = [
+        type Put = fn(&Path, &Path) -> bool;
+        let kinds: [(&str, Put); 5] = [
             ("a link to the same bytes", |path, copy| symlink(copy, path).is_ok()),
             ("a link to nowhere", |path, _| symlink("nowhere", path).is_ok()),
             ("a fifo", |path, _| made("mkfifo", path, &[])),
