@@ -15,6 +15,9 @@ pub const MIN_DISK: u64 = 256 * 1024;
 /// Bytes of finished results that may wait to be written, unless [`Disk::backlog`] says otherwise: 64 MiB.
 pub const DEFAULT_BACKLOG: u64 = 64 * 1024 * 1024;
 
+/// From here on the table of claims is counted.
+const COUNT_CLAIMS: u64 = 16 * 1024 * 1024;
+
 /// Results smaller than this are never compressed: 1 KiB.
 pub const COMPRESS_ABOVE: usize = 1024;
 
@@ -115,8 +118,8 @@ impl Disk {
 
     /// How many bytes the directory may take. Default: [`DEFAULT_DISK`], at least [`MIN_DISK`].
     ///
-    /// Held whenever something is written (by at most one segment more: a 64th of this, between 64 KiB and 64 MiB). The
-    /// oldest results go first, and those that were used meanwhile and save most time per byte get a second chance. If
+    /// Held whenever something is written (by at most one segment more: a 64th of this, between 64 KiB and 64 MiB; below
+    /// 16 MiB the table of what is being computed, 1 MiB, comes on top). A single result may take half of this. The oldest results go first, and those that were used meanwhile and save most time per byte get a second chance. If
     /// several processes say different things, each holds its own bound when it writes.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -195,6 +198,11 @@ impl Disk {
             return Err(Error::invalid(format!("compress(Zstd({level})): levels go from 1 to 22")));
         }
         Ok(())
+    }
+
+    /// Whether the table of claims counts as part of what the directory may take.
+    pub(crate) fn counts_claims(&self) -> bool {
+        self.single_flight && self.max_bytes >= COUNT_CLAIMS
     }
 
     /// Bytes of one segment.

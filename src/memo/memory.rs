@@ -21,11 +21,11 @@
 //! - **Bytes are subtracted once**, by whoever took the slot away: `evict` that returned `true`, or the owner, who
 //!   then calls `remove`.
 //! - **The listener only sends.** It runs inside moka's maintenance, takes no lock of ours, and can't panic. Hence
-//!   `Main::ballast` may be held across moka calls; `window` never is, and neither is held while `alive` or `evict` run.
+//!   the ballast's lock may be held across moka calls; `window` never is, and neither is held while `alive` or `evict` run.
 //! - **The newest entry stays.** A fresh value is never turned away by admission at once: it enters the window, which
 //!   keeps at least its newest entry whatever that weighs, and meets moka's admission only when it is pushed out.
 //! - **Until half the bound is used there is no moka.** Nothing has to leave, so the window simply grows. Then the
-//!   number of entries that a full cache will hold is known, and moka is built for it (see below). The window hands
+//!   number of entries that a full cache will hold is known, and moka is built for it. The window hands
 //!   over its oldest entries, a few per insertion.
 //!
 //! **Hits** are told in passing: a slot remembers the epoch of its last report, an epoch lasts [`EPOCH_STEP`]
@@ -33,17 +33,9 @@
 //! Steps of 1, 16, 64 and 256 gave the same hit ratios within 0.4 points.
 //!
 //! **The bound** is kept by our own count. moka may hold the bound less the window's share and a slack, so that an
-//! insertion seldom has to run its maintenance. When that is not enough (the newest value is heavier than the
-//! window's share), a *ballast* entry of the missing weight is put into moka, which then lets go what it used least
-//! recently. The ballast stays for a while and shrinks: the room must not fall to whatever comes next without a
-//! contest (20 B to 8 KiB in a cache of 100 mean weights: 22.6 % hits without a lasting ballast, 30.9 % with it).
+//! insertion seldom has to run its maintenance. When that is not enough, moka is made to let go of more.
 //!
-//! **The frequency sketch.** With a weigher, moka sizes its sketch once, when half full, as entries x used share:
-//! a quarter of what a full cache holds, and it forgets four times too fast. So before its first real entry, moka gets
-//! *primers*: entries without weight, some of which are then made so heavy that this very product is
-//! the number we want; they leave at once. Should a release of moka size the sketch otherwise, nothing breaks but the
-//! hit ratio, and the test `sketch_is_large_enough` says so. When the entries outgrow the sketch (later values are much
-//! lighter), the main region is built anew from its accounts.
+//! What it takes to steer moka is in [`region`]: its room, the ballast, the size of its frequency sketch.
 //!
 //! **Figures** (two shared cores, an x86-64 guest). Hits in percent, Zipf 0.9 over 100 000 keys, a million requests; in the
 //! scan trace, 5 000 sequential keys follow each 10 000 requests; the last one deals the ranks anew each 200 000 requests.
@@ -66,17 +58,19 @@
 //! while filling and 0.8 us when full, with weigher and listener 0.6 and 1.4 us. Memory: 24 to 48 bytes per entry until
 //! half full, then 290 (moka alone 250).
 
+mod region;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
-use moka::notification::RemovalCause;
-use moka::sync::Cache;
 
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
+use region::{Main, SKETCH_MAX};
 
 /// Insertions per epoch: an entry reports at most one hit per epoch. Smaller: more work for hits.
 const EPOCH_STEP: u64 = 64;
@@ -90,22 +84,6 @@ const WINDOW_SHARE: u64 = 100;
 const WINDOW_ENTRIES: usize = 1024;
 /// Entries that one insertion moves from the window to moka; more than one, so that a long window shrinks.
 const MOVES_PER_INSERT: usize = 4;
-/// The slack is one part of the bound in this many. Smaller: maintenance more often than each 64 insertions.
-const SLACK_SHARE: u64 = 64;
-/// moka counts weights in `u32`: the bound is divided into at most this many units.
-const UNITS: u64 = 1 << 28;
-/// The sketch is never sized for more entries than this (8 bytes each).
-const SKETCH_MAX: u64 = 1 << 24;
-/// Primers that become heavy. moka must see them in one batch, which has 64.
-const HEAVY_PRIMERS: u32 = 32;
-/// The ballast keeps at most one part of moka's capacity in this many after a squeeze ...
-const BALLAST_SHARE: u64 = 4;
-/// ... and loses one part in this many per epoch.
-const BALLAST_DECAY: u32 = 32;
-/// moka's key of the ballast. A real entry of this hash would only be evicted early.
-const BALLAST: u64 = u64::MAX;
-/// The generation of the ballast and the primers, which the listener passes over.
-const PHANTOM: u64 = u64::MAX;
 
 /// One stored value, as the accountant knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,8 +255,7 @@ impl Memory {
         let mut step =
             Step { main: window.main.clone(), out: [None; MOVES_PER_INSERT], build: false, purge: false };
         match &step.main {
-            // Values of no weight count, too, or they would never come to an end.
-            None => step.build = self.bytes() + self.entries() >= self.bound / 2,
+            None => step.build = self.used() >= self.bound / 2,
             Some(main) => {
                 step.build = epoch_ends && main.expected < SKETCH_MAX && self.entries() / 2 > main.expected;
                 step.out.iter_mut().for_each(|out| *out = window.pop_if_over(self.bound));
@@ -310,8 +287,7 @@ impl Memory {
     /// Builds the main region, or a larger one, whose entries then come from the window again.
     #[cold]
     fn build(&self) {
-        let used = (self.bytes() + self.entries()).max(1);
-        let expected = u128::from(self.entries()) * u128::from(self.bound) / u128::from(used);
+        let expected = u128::from(self.entries()) * u128::from(self.bound) / u128::from(self.used().max(1));
         // Half as many again: measured, see the figures.
         let expected = u64::try_from(expected * 3 / 2).unwrap_or(u64::MAX).min(SKETCH_MAX);
         let main = Arc::new(Main::new(self.bound, expected, self.leaving.0.clone()));
@@ -375,6 +351,12 @@ impl Memory {
         }
     }
 
+    /// How much of the bound is used: an entry counts as one at least, or values of no weight would never come to an end.
+    /// Their sum would count each value twice where the bound is a number of values.
+    fn used(&self) -> u64 {
+        self.bytes().max(self.entries())
+    }
+
     fn over(&self) -> u64 {
         self.bytes().saturating_sub(self.bound)
     }
@@ -433,383 +415,5 @@ impl Window {
     fn pop_if_over(&mut self, bound: u64) -> Option<Account> {
         let over = self.bytes > bound / WINDOW_SHARE || self.queue.len() > WINDOW_ENTRIES;
         if over { self.pop() } else { None }
-    }
-}
-
-/// The main region: moka, and what it takes to steer it.
-struct Main {
-    moka: Cache<u64, Held, BuildHasherDefault<Identity>>,
-    /// Bytes per unit of moka's weights.
-    unit: u64,
-    /// In units.
-    capacity: u64,
-    /// Entries that the sketch was sized for.
-    expected: u64,
-    /// Set before the accounts are read for a new main region.
-    retired: AtomicBool,
-    /// Units of the ballast. Held across moka calls, one squeeze at a time: two would free twice what is too much.
-    ballast: Mutex<u32>,
-    /// Whether there is a ballast, to be read without its lock.
-    loaded: AtomicBool,
-}
-
-/// What moka holds under a hash.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    generation: u64,
-    weight: u64,
-    units: u32,
-}
-
-impl Held {
-    fn phantom(units: u32) -> Held {
-        Held { generation: PHANTOM, weight: 0, units }
-    }
-
-    fn account(self, hash: u64) -> Option<Account> {
-        let Held { generation, weight, .. } = self;
-        (generation != PHANTOM).then_some(Account { hash, generation, weight })
-    }
-}
-
-impl Main {
-    fn new(bound: u64, expected: u64, leaving: Sender<Leaving>) -> Main {
-        let unit = bound.div_ceil(UNITS).max(1);
-        let capacity = ((bound - bound / WINDOW_SHARE - bound / SLACK_SHARE) / unit).max(1);
-        let moka = Cache::builder()
-            .max_capacity(capacity)
-            .weigher(|_, held: &Held| held.units)
-            .eviction_listener(move |hash: Arc<u64>, held: Held, cause| {
-                if let Some(account) = held.account(*hash) {
-                    let _ = leaving.send(Leaving { account, replaced: cause == RemovalCause::Replaced });
-                }
-            })
-            .build_with_hasher(BuildHasherDefault::default());
-        let main = Main {
-            moka,
-            unit,
-            capacity,
-            expected,
-            retired: AtomicBool::new(false),
-            ballast: Mutex::new(0),
-            loaded: AtomicBool::new(false),
-        };
-        main.prime();
-        main
-    }
-
-    /// Has moka size its sketch for `expected` entries: it takes entries x weight / capacity, once the weight is half
-    /// the capacity. A million entries take 2 000 primers, some 4 ms.
-    fn prime(&self) {
-        let heavy = u64::from(HEAVY_PRIMERS);
-        let primers = self.expected.div_ceil(heavy * (u64::from(u32::MAX) / self.capacity)).max(heavy);
-        let units = u128::from(self.expected) * u128::from(self.capacity) / u128::from(primers * heavy);
-        let units = u64::try_from(units).unwrap_or(u64::MAX).max(self.capacity / heavy + 1);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        (0..primers).for_each(|key| self.moka.insert(key, Held::phantom(0)));
-        self.moka.run_pending_tasks();
-        (0..heavy).for_each(|key| self.moka.insert(key, Held::phantom(units)));
-        self.moka.run_pending_tasks();
-        (0..primers).for_each(|key| self.moka.invalidate(&key));
-        self.moka.run_pending_tasks();
-    }
-
-    fn insert(&self, account: Account) {
-        let units = u32::try_from(account.weight.div_ceil(self.unit).max(1)).unwrap_or(u32::MAX);
-        let Account { hash, generation, weight } = account;
-        self.moka.insert(hash, Held { generation, weight, units });
-    }
-
-    fn remove(&self, account: Account) {
-        if self.holds(account) {
-            self.moka.invalidate(&account.hash);
-        }
-    }
-
-    fn holds(&self, account: Account) -> bool {
-        self.moka.get(&account.hash).is_some_and(|held| held.generation == account.generation)
-    }
-
-    fn count_use(&self, hash: u64) {
-        let _ = self.moka.get(&hash);
-    }
-
-    /// No more entries are coming, and those that came are needed elsewhere.
-    fn retire(&self) -> Vec<Account> {
-        self.retired.swap(true, Ordering::AcqRel);
-        self.moka.iter().filter_map(|(hash, held)| held.account(*hash)).collect()
-    }
-
-    /// Makes moka let go of `over` bytes, least recently used first. `false`: it has nothing left.
-    fn squeeze(&self, over: impl Fn() -> u64) -> bool {
-        let mut ballast = self.ballast.lock();
-        let over = over().div_ceil(self.unit);
-        if over == 0 {
-            return true;
-        }
-        if self.moka.entry_count() <= u64::from(self.moka.contains_key(&BALLAST)) {
-            return false;
-        }
-        if !self.moka.contains_key(&BALLAST) {
-            // Without weight it is let in at once; a change of weight is not asked about.
-            self.moka.insert(BALLAST, Held::phantom(0));
-            self.moka.run_pending_tasks();
-            *ballast = 0;
-        }
-        let room = self.capacity.saturating_sub(self.moka.weighted_size());
-        *ballast = u32::try_from(u64::from(*ballast) + room + over).unwrap_or(u32::MAX);
-        self.moka.insert(BALLAST, Held::phantom(*ballast));
-        self.moka.run_pending_tasks();
-        let most = u32::try_from(self.capacity / BALLAST_SHARE).unwrap_or(u32::MAX);
-        if *ballast > most {
-            *ballast = most;
-            self.moka.insert(BALLAST, Held::phantom(most));
-        }
-        self.loaded.store(*ballast > 0, Ordering::Relaxed);
-        true
-    }
-
-    /// Keeps the ballast among the recently used, and takes a little off it at the end of an epoch.
-    fn keep_ballast(&self, epoch_ends: bool) {
-        if !self.loaded.load(Ordering::Relaxed) {
-            return;
-        }
-        self.count_use(BALLAST);
-        if epoch_ends {
-            let mut ballast = self.ballast.lock();
-            *ballast -= ballast.div_ceil(BALLAST_DECAY);
-            self.moka.insert(BALLAST, Held::phantom(*ballast));
-            self.loaded.store(*ballast > 0, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The accounts' hashes are hashes already.
-#[derive(Debug, Default, Clone, Copy)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    /// A slot table: hash -> (generation, weight).
-    #[derive(Default)]
-    struct Table {
-        slots: Mutex<HashMap<u64, (u64, u64)>>,
-        generations: AtomicU64,
-    }
-
-    impl Table {
-        /// A computation has ended: the slot is filled, what it held before is replaced, the bound is enforced.
-        fn store(&self, memory: &Memory, hash: u64, weight: u64) -> Account {
-            let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-            let account = Account { hash, generation, weight };
-            let old = self.slots.lock().insert(hash, (generation, weight));
-            let alive =
-                |hash, generation| self.slots.lock().get(&hash).is_some_and(|slot| slot.0 == generation);
-            let replaced = |(generation, weight)| memory.remove(Account { hash, generation, weight });
-            if generation.is_multiple_of(2) {
-                old.into_iter().for_each(replaced);
-                memory.insert(account, &alive, &mut |account| self.take(account));
-            } else {
-                memory.insert(account, &alive, &mut |account| self.take(account));
-                old.into_iter().for_each(replaced);
-            }
-            account
-        }
-
-        fn take(&self, account: Account) -> bool {
-            let mut slots = self.slots.lock();
-            let held = slots.get(&account.hash) == Some(&(account.generation, account.weight));
-            held && slots.remove(&account.hash).is_some()
-        }
-
-        fn forget(&self, memory: &Memory, hash: u64) {
-            let old = self.slots.lock().remove(&hash);
-            if let Some((generation, weight)) = old {
-                memory.remove(Account { hash, generation, weight });
-            }
-        }
-
-        fn holds(&self, account: Account) -> bool {
-            self.slots.lock().get(&account.hash) == Some(&(account.generation, account.weight))
-        }
-
-        fn bytes(&self) -> u64 {
-            self.slots.lock().values().map(|slot| slot.1).sum()
-        }
-
-        fn len(&self) -> u64 {
-            self.slots.lock().len() as u64
-        }
-
-        fn mix(&self, memory: &Memory, seed: u64, steps: u64, heaviest: u64) {
-            for i in 0..steps {
-                let (hash, dice) = (random(random(seed + i) % 500), random(seed + i + 1));
-                match dice % 10 {
-                    0 | 1 => self.forget(memory, hash),
-                    2 | 3 => memory.touch(&AtomicU32::new(0), hash),
-                    _ => {
-                        self.store(memory, hash, dice / 16 % heaviest);
-                    }
-                }
-            }
-        }
-
-        /// Whatever the accountant knows leaves; whatever stays, it has lost.
-        fn assert_none_lost(&self, memory: &Memory) {
-            assert_eq!((memory.bytes(), memory.entries()), (self.bytes(), self.len()));
-            memory.clear();
-            let last = self.store(memory, random(u64::MAX), 1);
-            assert!(self.holds(last) && self.len() == 1, "{} slots lost", self.len() - 1);
-            assert_eq!((memory.bytes(), memory.entries()), (1, 1));
-        }
-    }
-
-    /// splitmix64
-    fn random(seed: u64) -> u64 {
-        let z = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Hits in percent of `requests` for keys of which a few are popular.
-    fn hit_ratio(memory: &Memory, table: &Table, requests: u64, weight: u64) -> f64 {
-        let keys: Vec<AtomicU32> = (0..10_000).map(|_| AtomicU32::new(0)).collect();
-        let mut hits = 0;
-        for i in 0..requests {
-            // Density 1/x over 1..=10 000: Zipf with exponent 1.
-            let uniform = random(i + requests) as f64 / u64::MAX as f64;
-            let key = (10_000f64.powf(uniform) as usize).min(9_999);
-            let hash = random(key as u64);
-            if table.slots.lock().contains_key(&hash) {
-                hits += 1;
-                memory.touch(&keys[key], hash);
-            } else {
-                table.store(memory, hash, weight);
-            }
-        }
-        f64::from(hits) * 100.0 / requests as f64
-    }
-
-    #[test]
-    fn bound_holds_and_the_newest_stays() {
-        // When this fails, a process outgrows the memory it was given, or a value just computed is computed again.
-        for (bound, heaviest) in [(1, 2), (100, 101), (10_000, 101), (10_000, 6_000), (1 << 20, 20_000)] {
-            let (memory, table) = (Memory::new(bound), Table::default());
-            for i in 0..5_000 {
-                // Many light ones, few heavy ones.
-                let weight = (random(i) % heaviest) >> (random(i + 1) % 12);
-                let account = table.store(&memory, random(i % 3_000), weight);
-                assert!(memory.bytes() <= bound, "{} > {bound} after {i}", memory.bytes());
-                assert_eq!(memory.bytes(), table.bytes());
-                assert!(table.holds(account), "{account:?} was turned away");
-            }
-            table.assert_none_lost(&memory);
-        }
-    }
-
-    #[test]
-    fn no_slot_is_lost() {
-        // When this fails, memory leaks: a value that the accountant does not know is never evicted.
-        for (bound, heaviest) in [(1_000, 30), (1_000, 900), (20_000, 200), (u64::MAX >> 1, 5)] {
-            let (memory, table) = (Memory::new(bound), Table::default());
-            table.mix(&memory, bound, 20_000, heaviest);
-            table.assert_none_lost(&memory);
-        }
-    }
-
-    #[test]
-    fn no_slot_is_lost_between_threads() {
-        // When this fails, memory leaks in programs with several threads.
-        for (bound, heaviest) in [(1_000, 30), (1_000, 900), (20_000, 200)] {
-            let (memory, table) = (Memory::new(bound), Table::default());
-            // Heavy at first, so that the main region is built anew under way.
-            (0..5).for_each(|i| _ = table.store(&memory, i, bound / 6));
-            std::thread::scope(|scope| {
-                for thread in 0..4 {
-                    let (memory, table) = (&memory, &table);
-                    scope.spawn(move || table.mix(memory, thread * 1_000_000, 5_000, heaviest));
-                }
-            });
-            table.store(&memory, 1, 1);
-            assert!(memory.bytes() <= bound);
-            table.assert_none_lost(&memory);
-        }
-    }
-
-    #[test]
-    fn forgotten_entries_do_not_pile_up() {
-        // When this fails, storing and forgetting in a loop uses more and more memory.
-        let (memory, table) = (Memory::new(1 << 30), Table::default());
-        for i in 0..20_000 {
-            table.store(&memory, random(i), 8);
-            table.forget(&memory, random(i));
-        }
-        assert!(memory.window.lock().queue.len() <= 2 * WINDOW_ENTRIES);
-        table.assert_none_lost(&memory);
-    }
-
-    #[test]
-    fn sketch_is_large_enough() {
-        // When this fails, fewer calls are hits: moka has forgotten too soon which entries were used.
-        let (memory, table) = (Memory::new(100_000), Table::default());
-        let ratio = hit_ratio(&memory, &table, 100_000, 100);
-        assert!(ratio > 70.5, "{ratio}"); // 71.9; without primers 68.1
-    }
-
-    #[test]
-    fn lighter_values_get_a_larger_sketch() {
-        // When this fails, a pool that first stored heavy values hits less for good.
-        let (memory, table) = (Memory::new(100_000), Table::default());
-        (0..100).for_each(|i| _ = table.store(&memory, random(1 << 40 | i), 5_000));
-        let ratio = hit_ratio(&memory, &table, 100_000, 100);
-        assert!(ratio > 69.0, "{ratio}"); // 70.0; with the first sketch 68.2
-        table.assert_none_lost(&memory);
-    }
-
-    #[test]
-    fn clear_lets_everything_go() {
-        // When this fails, `Pool::clear` leaves values behind, or the bytes it freed stay counted.
-        let (memory, table) = (Memory::new(10_000), Table::default());
-        (0..1_000).for_each(|i| _ = table.store(&memory, random(i), 50));
-        memory.clear();
-        let hashes: Vec<u64> = table.slots.lock().keys().copied().collect();
-        hashes.into_iter().for_each(|hash| table.forget(&memory, hash));
-        assert_eq!((memory.bytes(), memory.entries()), (0, 0));
-        (0..1_000).for_each(|i| _ = table.store(&memory, random(i), 50));
-        assert!(memory.bytes() > 8_000, "{memory:?}");
-        table.assert_none_lost(&memory);
-    }
-
-    #[test]
-    fn nothing_is_kept_that_does_not_fit() {
-        // When this fails, `memory(0)` keeps values, or one giant result empties the cache.
-        let (memory, table) = (Memory::new(0), Table::default());
-        assert!(!memory.fits(0));
-        table.store(&memory, 1, 0);
-        assert_eq!((table.len(), memory.entries()), (0, 0));
-        let (memory, table) = (Memory::new(100), Table::default());
-        table.store(&memory, 1, 60);
-        table.store(&memory, 2, 101);
-        assert!(!memory.fits(101) && memory.fits(100));
-        assert_eq!((memory.bytes(), memory.bound(), table.bytes()), (60, 100, 60));
     }
 }

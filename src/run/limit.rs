@@ -255,6 +255,10 @@ impl Pass {
         *self.at.lock() = at;
     }
 
+    fn replace(&self, at: At) -> At {
+        std::mem::replace(&mut *self.at.lock(), at)
+    }
+
     fn park(&self, parked: Parked) {
         self.limit.change(|state| match self.at() {
             At::Outside if state.take() => state.grant(parked),
@@ -308,7 +312,7 @@ impl Pass {
     }
 
     fn leave(self: &Arc<Self>) {
-        self.limit.change(|state| match std::mem::replace(&mut *self.at.lock(), At::Left) {
+        self.limit.change(|state| match self.replace(At::Left) {
             At::Parked => {
                 state.gone += 1;
                 state.sweep();

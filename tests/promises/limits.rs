@@ -46,14 +46,17 @@ fn visitor(name: &str, resource: &Resource, limit: &Limit) -> Func<u64, u64> {
 
 /// A task that has the slots until the gate opens.
 fn occupy(pool: &Pool, limit: &Limit, slots: u64) -> Gate {
-    let gate = Gate::default();
-    let func = Func::named("limits::occupy").resource(gate.clone()).func(|gate, n: u64| {
-        gate.pass();
-        n
-    });
+    let (gate, started) = (Gate::default(), Counter::default());
+    let func = Func::named("limits::occupy").resource((gate.clone(), started.clone())).func(
+        |(gate, started), n: u64| {
+            started.up();
+            gate.pass();
+            n
+        },
+    );
     let func = func.limit(limit);
     (0..slots).for_each(|n| drop(pool.submit(func.call(n))));
-    until(|| limit.running() == slots as usize && pool.stats().running >= slots);
+    until(|| started.get() == slots);
     gate
 }
 
@@ -199,25 +202,29 @@ fn limited_functions_may_wait_for_each_other() {
 fn a_body_that_waited_takes_its_slot_back_before_it_goes_on() {
     in_time(|| {
         let (pool, limit) = (pool(3), Limit::new("one", 1));
-        let (wanted, other, back) = (Gate::default(), Gate::default(), Gate::default());
-        let task = {
-            let (wanted, back) = (wanted.clone(), back.clone());
-            let func =
-                Func::named("limits::lends").resource((wanted, back)).func(|(wanted, back), n: u64| {
-                    let wanted = wanted.clone();
-                    current().spawn(move || wanted.pass()).wait().unwrap();
-                    back.open();
-                    n
-                });
-            pool.submit(func.limit(&limit).call(1))
-        };
+        let [wanted, other, back, begun, borrowed] = [(); 5].map(|()| Gate::default());
+        let lends = Func::named("limits::lends")
+            .resource((wanted.clone(), back.clone(), begun.clone()))
+            .func(|(wanted, back, begun), n: u64| {
+                let wanted = wanted.clone();
+                let waits = current().spawn(move || wanted.pass());
+                begun.open();
+                waits.wait().unwrap();
+                back.open();
+                n
+            });
+        let task = pool.submit(lends.limit(&limit).call(1));
+        begun.pass();
         // It lends its slot, and another has it.
-        let held = Func::named("limits::borrows").resource(other.clone()).func(|other, n: u64| {
-            other.pass();
-            n
-        });
-        let held = pool.submit(held.limit(&limit).call(2));
-        until(|| held.is_running());
+        let borrows = Func::named("limits::borrows").resource((other.clone(), borrowed.clone())).func(
+            |(other, borrowed), n: u64| {
+                borrowed.open();
+                other.pass();
+                n
+            },
+        );
+        let held = pool.submit(borrows.limit(&limit).call(2));
+        borrowed.pass();
         assert_eq!(limit.running(), 1);
         wanted.open();
         // Its wait is over, and it has no slot: other work goes on all the same.
@@ -318,15 +325,17 @@ fn every_end_of_a_body_gives_its_slot_back() {
         let tasks = pool.submit_all((0..50).map(|n| func.call(n)));
         let waited = wait(&tasks, Until::All, None);
         assert_eq!(waited.done.len(), 50);
-        let patient = Func::new("limits::patient", |n: u64| {
+        let started = Gate::default();
+        let patient = Func::named("limits::patient").resource(started.clone()).func(|started, n: u64| {
             if n == 0 {
+                started.open();
                 until(cancelled);
             }
             n
         });
         let patient = patient.limit(&limit);
         let running = pool.submit(patient.call(0));
-        until(|| running.is_running());
+        started.pass();
         let parked = pool.submit_all((1..100).map(|n| patient.call(n)));
         assert!(parked[..90].iter().all(Task::cancel), "parked or queued: it never runs");
         assert!(running.cancel());
@@ -400,12 +409,16 @@ fn callbacks_have_no_slot_and_block_in_place_keeps_it() {
         gate.open();
         assert_eq!(receive.recv().unwrap().unwrap(), 2);
         let gate = Gate::default();
-        let blocks = Func::named("limits::blocks").resource(gate.clone()).func(|gate, n: u64| {
-            block_in_place(|| gate.pass());
-            n
-        });
+        let started = Gate::default();
+        let blocks = Func::named("limits::blocks").resource((gate.clone(), started.clone())).func(
+            |(gate, started), n: u64| {
+                started.open();
+                block_in_place(|| gate.pass());
+                n
+            },
+        );
         let blocked = pool.submit(blocks.limit(&limit).call(1));
-        until(|| blocked.is_running());
+        started.pass();
         let parked = pool.submit(func.call(3));
         until(|| limit.waiting() == 1);
         gate.open();
@@ -464,7 +477,7 @@ fn many_limits_under_a_random_load() {
                     if n.is_multiple_of(11) {
                         task.cancel();
                     }
-                    let _ended = if n % 2 == 0 { task.wait() } else { pollster::block_on(task) };
+                    let _ended = if n.is_multiple_of(2) { task.wait() } else { pollster::block_on(task) };
                     resource.visit();
                 }
                 n
@@ -489,7 +502,7 @@ fn many_limits_under_a_random_load() {
                         let func = node(setting, (seed % 3) as usize);
                         let pool = &pools[(seed / 3 % 2) as usize];
                         let tasks = pool.submit_all((0..5).map(|n| func.call(mix(seed + n) % 100_000)));
-                        if seed % 4 == 0 {
+                        if seed.is_multiple_of(4) {
                             tasks[2].cancel();
                         }
                         for task in &tasks {

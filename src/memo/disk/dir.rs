@@ -28,7 +28,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 use std::process;
 
-use super::io::{Io, Op, context};
+use super::io::{Handle, Io, Op, context};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use system::{GroupOf, network, trusted};
 
@@ -43,6 +43,33 @@ pub(crate) struct Dir {
     root: PathBuf,
     v1: PathBuf,
     io: Io,
+}
+
+/// A file in `tmp` that is under way: removed when dropped, unless it has got its name. What could not be written must
+/// not take the room of what might be.
+#[derive(Debug)]
+pub(crate) struct Unnamed<'a> {
+    dir: &'a Dir,
+    /// `None` once renamed.
+    path: Option<PathBuf>,
+}
+
+impl Unnamed<'_> {
+    pub(crate) fn rename(mut self, to: &Path) -> io::Result<()> {
+        match self.path.take() {
+            Some(path) => self.dir.io.rename(&path, to).inspect_err(|_| self.path = Some(path)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Unnamed<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // If that fails too, the next sweep finds it.
+            let _ = self.dir.io.remove(path);
+        }
+    }
 }
 
 /// Whom a user trusts beside themselves.
@@ -204,6 +231,19 @@ impl Dir {
 
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.v1.join("tmp")
+    }
+
+    /// Makes a file in `tmp`, to be renamed.
+    pub(crate) fn begin(&self) -> io::Result<(Handle, Unnamed<'_>)> {
+        let path = self.tmp();
+        let handle = match self.io.create(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_again(&self.tmp_dir())?;
+                self.io.create(&path)?
+            }
+            created => created?,
+        };
+        Ok((handle, Unnamed { dir: self, path: Some(path) }))
     }
 
     /// A name in `tmp` that this process gives once.

@@ -37,12 +37,18 @@ struct Candidate {
 }
 
 impl Writing<'_> {
-    /// Deletes segments until `need` more bytes fit under the bound.
-    pub(super) fn make_room(&mut self, present: &[(u32, u64)], need: u64) -> io::Result<()> {
+    /// Deletes segments until `need` more bytes fit under the bound, beside the large values that are under way. `false`:
+    /// they do not, and there is nothing left to delete.
+    pub(super) fn make_room(&mut self, present: &[(u32, u64)], need: u64) -> io::Result<bool> {
         let segments = &self.store.segments;
         let current = self.index.tail().segment();
-        let mut total: u64 = present.iter().map(|(_, bytes)| bytes).sum();
-        let bound = self.store.max_bytes.saturating_sub(self.index.len());
+        // (What lies behind the log is not part of it.)
+        let ours = present.iter().filter(|(id, _)| *id <= current);
+        let mut total: u64 = ours.map(|(_, bytes)| bytes).sum();
+        // What killed processes have left; that it could not be looked for is no reason to stop.
+        let _ = segments.sweep();
+        let beside = self.index.len() + self.store.beside + segments.under_way().unwrap_or(0);
+        let bound = self.store.max_bytes.saturating_sub(beside);
         let mut budget = self.store.segment_bytes / SECOND_CHANCES;
         let versions = functions::read(&self.store.dir).unwrap_or_default();
         for &(id, bytes) in present {
@@ -59,14 +65,16 @@ impl Writing<'_> {
                 }
             }
             total += kept;
-            segments.remove(id)?;
+            match segments.remove(id) {
+                // A directory, say: it was never ours, and takes no room.
+                Err(_) if bytes == 0 => {}
+                removed => removed?,
+            }
             self.index.set_oldest(id + 1);
         }
         segments.forget_below(self.index.oldest());
-        // What killed processes have left; that it could not be looked for is no reason to stop.
-        let _ = segments.sweep();
         self.index.set_total(total);
-        Ok(())
+        Ok(total.saturating_add(need) <= bound)
     }
 
     /// Marks the records of a segment as evicted, but for those that were used: these come back, best first.
@@ -108,7 +116,7 @@ impl Writing<'_> {
         }
         bytes.truncate(place.len as usize);
         bytes[..record::HEADER].copy_from_slice(&header.encode(tail, &store.seal));
-        store.segments.append(tail, &bytes)?;
+        store.append_dirty(tail, &bytes)?;
         self.index.set_tail(Position::new(tail.segment(), tail.offset() + place.len));
         Ok(self.index.relocate(&header.key, *place, Place { position: tail, len: place.len }))
     }

@@ -82,10 +82,9 @@ pub(super) fn note(dir: &Dir, version: &Version) -> io::Result<()> {
     latest.sort_by_key(|version| std::cmp::Reverse(version.used));
     let mut bytes: Vec<u8> = latest.into_iter().flat_map(encode).collect();
     bytes.truncate(LARGEST as usize / 2);
-    let path = dir.tmp();
-    let new = dir.io().create(&path)?;
+    let (new, unnamed) = dir.begin()?;
     dir.io().write_all_at(&new, &bytes, 0)?;
-    dir.io().rename(&path, &dir.functions())
+    unnamed.rename(&dir.functions())
 }
 
 /// Whether another version of the same function was used after this one.

@@ -18,23 +18,33 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// It failed. `true`: for the first time since it last worked.
-    pub(super) fn failed(&self) -> bool {
+    /// It failed.
+    pub(super) fn failed(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut pause = self.pause.lock();
-        let length = pause.map_or(FIRST_PAUSE, |(_, length)| (length * 2).min(LONGEST_PAUSE));
-        *pause = Some((now() + length, length));
+        // Many failures at once are one.
+        if pause.is_none_or(|(at, _)| now() >= at) {
+            let length = pause.map_or(FIRST_PAUSE, |(_, length)| (length * 2).min(LONGEST_PAUSE));
+            *pause = Some((now() + length, length));
+        }
         drop(pause);
-        !self.broken.swap(true, Ordering::AcqRel)
+        self.broken.store(true, Ordering::Release);
     }
 
-    /// It worked. `true`: it had not before.
+    /// It worked. `true`: it had not before. While it is not worth trying nothing is made of it: what works now and then is
+    /// not well.
     pub(super) fn works(&self) -> bool {
-        let recovered = self.broken.load(Ordering::Relaxed) && self.broken.swap(false, Ordering::AcqRel);
+        let recovered = self.broken.load(Ordering::Relaxed)
+            && self.is_willing()
+            && self.broken.swap(false, Ordering::AcqRel);
         if recovered {
             *self.pause.lock() = None;
         }
         recovered
+    }
+
+    pub(super) fn is_well(&self) -> bool {
+        !self.broken.load(Ordering::Acquire)
     }
 
     pub(super) fn is_willing(&self) -> bool {

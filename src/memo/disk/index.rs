@@ -349,7 +349,8 @@ impl Index {
         }
         self.bucket(at.0).store(at.1, prefix, entry);
         let was_live = before.is_some_and(|(_, old)| old.mark.is_none());
-        let entries = self.entries() + u64::from(entry.mark.is_none());
+        // (Saturating: the word may hold anything.)
+        let entries = self.entries().saturating_add(u64::from(entry.mark.is_none()));
         self.header().set_entries(entries.saturating_sub(u64::from(was_live)));
     }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sync::{Arc, Parker, now};
-use system::{careful, not_regular, read_some, reserve, within_limit, write_some};
+use system::{careful, is_same, not_regular, read_some, reserve, within_limit, write_some};
 
 #[cfg_attr(unix, path = "io/unix.rs")]
 #[cfg_attr(windows, path = "io/windows.rs")]
@@ -289,6 +289,18 @@ impl Io {
     pub(crate) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.ask(Op::Stat, path)?;
         std::fs::symlink_metadata(path).map_err(|error| context(Op::Stat, path, error))
+    }
+
+    /// Whether the file still is what its name stands for.
+    pub(crate) fn is_named(&self, handle: &Handle) -> io::Result<bool> {
+        match self.metadata(&handle.path) {
+            Ok(named) => {
+                let own = handle.file.metadata().map_err(|error| context(Op::Stat, &handle.path, error))?;
+                Ok(is_same(&own, &named))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The file's size.

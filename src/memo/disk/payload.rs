@@ -57,13 +57,15 @@ pub(crate) struct Sink<'a> {
     bytes: Vec<u8>,
     large: Option<LargeWriter>,
     written: u64,
+    /// Bytes of the file that room was made for.
+    room: u64,
     /// Why writing failed: what encodes through this only says that it did.
     trouble: Option<io::Error>,
 }
 
 impl<'a> Sink<'a> {
     pub(super) fn new(store: &'a Store, compress: Compress) -> Sink<'a> {
-        Sink { store, compress, bytes: Vec::new(), large: None, written: 0, trouble: None }
+        Sink { store, compress, bytes: Vec::new(), large: None, written: 0, room: 0, trouble: None }
     }
 
     /// What was written so far; `None`: it is in a file.
@@ -99,21 +101,30 @@ impl Sink<'_> {
         if self.trouble.is_some() {
             return Err(io::ErrorKind::Other.into());
         }
-        let written = match &mut self.large {
-            Some(large) => large.write_all(bytes),
-            None => self.store.large_writer().and_then(|mut large| {
-                large.write_all(&self.bytes)?;
-                self.bytes = Vec::new();
-                large.write_all(bytes)?;
-                self.large = Some(large);
-                Ok(())
-            }),
-        };
-        written.map_err(|error| {
+        self.try_write_large(bytes).map_err(|error| {
             let kind = error.kind();
             self.trouble = Some(error);
             kind.into()
         })
+    }
+}
+
+impl Sink<'_> {
+    fn try_write_large(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.written > self.room {
+            let need = (self.written - self.room).next_multiple_of(self.store.step());
+            self.store.make_room(need)?;
+            self.room += need;
+        }
+        if let Some(large) = &mut self.large {
+            return large.write_all(bytes);
+        }
+        let mut large = self.store.large_writer()?;
+        large.write_all(&self.bytes)?;
+        self.bytes = Vec::new();
+        large.write_all(bytes)?;
+        self.large = Some(large);
+        Ok(())
     }
 }
 

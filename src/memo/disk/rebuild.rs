@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::dir::Dir;
+use super::dir::{Dir, Unnamed};
 use super::index::{self, Index, Mark, Position, Tag};
 use super::record::{SealKey, flags};
 use super::segment::Segments;
@@ -29,8 +29,10 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
     let mut new = New::make(dir, FIRST_BUCKETS)?;
     new.index.set_boot(boot());
     let mut failed = Ok(());
+    let mut last = 0;
     for (id, _) in &present {
         let walked = segments.walk(*id, seal, |header, place| {
+            last = *id;
             if new.index.load() > FULL && failed.is_ok() {
                 failed = new.grow(dir);
             }
@@ -49,10 +51,11 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
     }
     failed?;
     // In a segment of its own: nobody knows how much of the last one is on the disk.
-    let last = present.last().map_or(0, |(id, _)| *id);
-    new.index.set_oldest(present.first().map_or(1, |(id, _)| *id));
+    // What lies behind the last record is no part of the log, and may be anything.
+    let ours = present.iter().filter(|(id, _)| *id <= last);
+    new.index.set_oldest(present.first().map_or(1, |(id, _)| (*id).min(last)));
     new.index.set_tail(Position::new(last, LAST_OFFSET));
-    new.index.set_total(present.iter().map(|(_, bytes)| bytes).sum());
+    new.index.set_total(ours.map(|(_, bytes)| bytes).sum());
     new.put_in_place(dir)
 }
 
@@ -63,13 +66,10 @@ impl Writing<'_> {
         let fits = |buckets: &u64| {
             *buckets <= index::MAX_BUCKETS && Index::file_len(*buckets) <= store.max_bytes / INDEX_SHARE
         };
-        let Some(buckets) = [GROWTH, 2].map(|times| self.index.buckets() * times).into_iter().find(fits)
-        else {
-            return Ok(());
-        };
-        // Both are there for a moment.
-        let present = store.segments.ids()?;
-        self.make_room(&present, Index::file_len(buckets))?;
+        let larger = [GROWTH, 2].map(|times| self.index.buckets() * times);
+        let Some(buckets) = larger.into_iter().find(fits) else { return Ok(()) };
+        // The new one is written while the old one is there.
+        self.make_room(&store.segments.ids()?, Index::file_len(buckets))?;
         let new = New::make(&store.dir, buckets)?;
         self.index.grow_into(&new.index);
         // First the mark: a kill between the two leaves an index that is looked for again, not one that others go on
@@ -90,33 +90,30 @@ impl Writing<'_> {
 }
 
 /// An index in the making.
-struct New {
+struct New<'a> {
     index: Index,
-    path: std::path::PathBuf,
+    unnamed: Unnamed<'a>,
 }
 
-impl New {
-    fn make(dir: &Dir, buckets: u64) -> io::Result<New> {
-        let path = dir.tmp();
-        let handle = dir.io().create(&path)?;
+impl New<'_> {
+    fn make(dir: &Dir, buckets: u64) -> io::Result<New<'_>> {
+        let (handle, unnamed) = dir.begin()?;
         dir.io().preallocate(&handle, Index::file_len(buckets))?;
         let index = Index::create(handle.file(), buckets)?;
-        Ok(New { index, path })
-    }
-
-    fn grow(&mut self, dir: &Dir) -> io::Result<()> {
-        let larger = New::make(dir, self.index.buckets() * GROWTH)?;
-        self.index.grow_into(&larger.index);
-        dir.io().remove(&self.path)?;
-        *self = larger;
-        Ok(())
+        Ok(New { index, unnamed })
     }
 
     fn put_in_place(self, dir: &Dir) -> io::Result<Arc<Index>> {
-        if let Err(error) = dir.io().rename(&self.path, &dir.index()) {
-            let _ = dir.io().remove(&self.path);
-            return Err(error);
-        }
+        self.unnamed.rename(&dir.index())?;
         Ok(Arc::new(self.index))
+    }
+}
+
+impl<'a> New<'a> {
+    fn grow(&mut self, dir: &'a Dir) -> io::Result<()> {
+        let larger = New::make(dir, self.index.buckets() * GROWTH)?;
+        self.index.grow_into(&larger.index);
+        *self = larger;
+        Ok(())
     }
 }

@@ -106,6 +106,20 @@ impl Segments {
         }
     }
 
+    /// Whether a segment can be appended to and found again by its name. `true` also where that is not known.
+    pub(crate) fn is_there(&self, id: u32) -> bool {
+        let is_named = match self.writable(id) {
+            Ok(handle) => self.io().is_named(&handle),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if let Ok(false) = is_named {
+            let handle = self.open.write().remove(&id);
+            drop(handle);
+        }
+        is_named.unwrap_or(true)
+    }
+
     /// Has a segment's bytes put on the medium.
     pub(crate) fn sync(&self, id: u32) -> io::Result<()> {
         self.io().sync_data(&*self.writable(id)?)
@@ -129,7 +143,8 @@ impl Segments {
         drop(gone);
     }
 
-    /// The segments that are there, oldest first, and their sizes.
+    /// The segments that are there, oldest first, and their sizes. What has the name of one but is no file takes that name,
+    /// and has no size.
     pub(crate) fn ids(&self) -> io::Result<Vec<(u32, u64)>> {
         let dir = self.dir.seg_dir();
         let mut ids = Vec::new();
@@ -138,8 +153,7 @@ impl Segments {
                 continue;
             };
             match self.io().metadata(&dir.join(&name)) {
-                Ok(metadata) if metadata.is_file() => ids.push((id, metadata.len())),
-                Ok(_) => {}
+                Ok(metadata) => ids.push((id, if metadata.is_file() { metadata.len() } else { 0 })),
                 // Removed since.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

@@ -52,6 +52,8 @@ pub(crate) struct Store {
     pub(super) seal: SealKey,
     pub(super) segments: Segments,
     pub(super) max_bytes: u64,
+    /// Bytes of the table of claims, where the bound is large enough to count it.
+    pub(super) beside: u64,
     pub(super) segment_bytes: u64,
     index: RwLock<Arc<Index>>,
     lock: Mutex<Handle>,
@@ -72,6 +74,8 @@ pub(crate) enum Look<T> {
 /// The lock of the directory is held.
 pub(super) struct Writing<'a> {
     pub(super) store: &'a Store,
+    /// The segment at the tail was seen.
+    seen: bool,
     pub(super) index: Arc<Index>,
 }
 
@@ -102,6 +106,7 @@ impl Store {
             seal,
             segments,
             max_bytes: disk.max_bytes,
+            beside: if disk.counts_claims() { Claims::FILE_LEN } else { 0 },
             segment_bytes: disk.segment_bytes(),
             index: RwLock::new(index),
             lock: Mutex::new(lock),
@@ -138,7 +143,7 @@ impl Store {
     /// Bytes of all segments and of the index.
     pub(crate) fn bytes(&self) -> u64 {
         let index = self.index();
-        index.total() + index.len()
+        index.total().saturating_add(index.len())
     }
 
     /// Whether a result of a run that began then would be taken.
@@ -158,6 +163,28 @@ impl Store {
 
     pub(crate) fn large_writer(&self) -> io::Result<LargeWriter> {
         self.segments.large(self.max_bytes / 2)
+    }
+
+    /// Makes room for so many bytes of a large value that is under way.
+    pub(crate) fn make_room(&self, need: u64) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let present = self.segments.ids()?;
+            match writing.make_room(&present, need)? {
+                true => Ok(()),
+                false => {
+                    let text = format!(
+                        "beside what else is under way, {} bytes have no room for it",
+                        self.max_bytes
+                    );
+                    Err(io::Error::new(io::ErrorKind::FileTooLarge, text))
+                }
+            }
+        })
+    }
+
+    /// How many bytes of a large value room is made for at once.
+    pub(crate) fn step(&self) -> u64 {
+        self.segment_bytes / 4
     }
 
     /// The claims of the directory, once they can be had.
@@ -197,9 +224,11 @@ impl Store {
         open()
     }
 
-    /// Whether the directory was deleted under us.
+    /// Whether the directory was deleted under us: it is gone, or another has its name.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.dir.io().metadata(&self.dir.lock()).is_err()
+        let ours = self.dir.io().is_named(&self.lock.lock());
+        // Where that can't be seen, other things will fail soon.
+        !ours.unwrap_or(true)
     }
 
     /// Looks a key up and decodes its value where it was read to. Takes no lock; `decode` may run user code.
@@ -300,7 +329,7 @@ impl Store {
             index.set_superseded(false);
             self.replace_index(Arc::clone(&index));
         }
-        change(&mut Writing { store: self, index })
+        change(&mut Writing { store: self, seen: false, index })
     }
 
     /// Writes results; gives the numbers of those that were taken. The others came too late: something newer is known.
@@ -358,8 +387,15 @@ impl Store {
             bytes.extend_from_slice(payload);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
-        self.dirty.lock().insert(first.position.segment());
-        self.segments.append(first.position, &bytes)
+        self.append_dirty(first.position, &bytes)
+    }
+
+    /// Writes bytes where the caller alone may write. They are to be synced: said afterwards, so that a sync that comes
+    /// in between does not count for them.
+    pub(super) fn append_dirty(&self, position: Position, bytes: &[u8]) -> io::Result<()> {
+        let written = self.segments.append(position, bytes);
+        self.dirty.lock().insert(position.segment());
+        written
     }
 
     /// Gives a large value, whose bytes are in a file already, its place in the log.
@@ -369,7 +405,7 @@ impl Store {
             if !writing.admits(put) {
                 return Ok(Vec::new());
             }
-            let id = writing.reserve_segment(record::record_len(large.stored_len()))?;
+            let id = writing.reserve_segment()?;
             let header = put.header(large.stored_len(), [0; 16]);
             let place = self.segments.commit_large(large, id, header, &self.seal)?;
             self.dirty.lock().insert(id);
@@ -425,9 +461,12 @@ impl Store {
             writing.index.clear(next);
             // What is written later lies behind the position that was cleared.
             writing.index.set_tail(Position::new(next.segment(), 8));
-            for (id, _) in self.segments.ids()? {
+            for (id, bytes) in self.segments.ids()? {
                 if id < next.segment() {
-                    self.segments.remove(id)?;
+                    match self.segments.remove(id) {
+                        Err(_) if bytes == 0 => {}
+                        removed => removed?,
+                    }
                 }
             }
             writing.index.set_oldest(next.segment());
@@ -436,15 +475,20 @@ impl Store {
         })
     }
 
-    /// Makes what is written safe against a power loss.
+    /// Makes what is written safe against a power loss. After an error the next one has to try again all that is left.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let dirty = std::mem::take(&mut *self.dirty.lock());
-        for segment in dirty {
+        let mut dirty = std::mem::take(&mut *self.dirty.lock());
+        while let Some(segment) = dirty.first().copied() {
             match self.segments.sync(segment) {
                 // Evicted since.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                synced => synced?,
+                Err(error) => {
+                    self.dirty.lock().append(&mut dirty);
+                    return Err(error);
+                }
+                Ok(()) => {}
             }
+            dirty.remove(&segment);
         }
         self.segments.sync_names()?;
         self.index().flush()
@@ -461,10 +505,17 @@ impl Writing<'_> {
     /// Takes so many bytes at the end of the log.
     pub(super) fn reserve(&mut self, len: u64) -> io::Result<Position> {
         let tail = self.index.tail();
-        let fits = tail.segment() > 0 && tail.offset() + len <= self.store.segment_bytes;
+        let fits =
+            tail.segment() > 0 && tail.offset() + len <= self.store.segment_bytes && self.is_there(tail);
         let position = if fits { tail } else { self.next_segment()? };
         self.index.set_tail(Position::new(position.segment(), position.offset() + len));
         Ok(position)
+    }
+
+    /// Whether the segment at the tail is: somebody may have deleted it, and what is written there would be lost.
+    fn is_there(&mut self, tail: Position) -> bool {
+        self.seen = self.seen || self.store.segments.is_there(tail.segment());
+        self.seen
     }
 
     /// Begins a new segment and makes room for it. Entries that were worth keeping may lie at its beginning then.
@@ -477,25 +528,29 @@ impl Writing<'_> {
         let present = self.store.segments.ids()?;
         let id = self.next_id(&present)?;
         self.store.segments.create(id)?;
+        self.seen = true;
         self.index.set_tail(Position::new(id, 0));
         self.make_room(&present, self.store.segment_bytes)?;
         Ok(self.index.tail())
     }
 
     /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
-    fn reserve_segment(&mut self, len: u64) -> io::Result<u32> {
+    fn reserve_segment(&mut self) -> io::Result<u32> {
         let present = self.store.segments.ids()?;
-        self.make_room(&present, len)?;
+        // Its file is there already.
+        self.make_room(&present, 0)?;
         let id = self.next_id(&present)?;
         self.index.set_tail(Position::new(id, LAST_OFFSET));
         Ok(id)
     }
 
     fn next_id(&self, present: &[(u32, u64)]) -> io::Result<u32> {
-        let newest = present.last().map_or(0, |(id, _)| *id).max(self.index.tail().segment());
-        newest
-            .checked_add(1)
-            .ok_or_else(|| io::Error::other("the log has used up its segment numbers; clear it"))
+        // Behind the tail there may be what a killed process has begun, or what was never ours: no reason to go beyond it.
+        let taken = |id: &u32| present.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        (self.index.tail().segment()..u32::MAX)
+            .map(|id| id + 1)
+            .find(|id| !taken(id))
+            .ok_or_else(|| io::Error::other("the log has used up its segment numbers; delete the directory"))
     }
 
     /// A record without a payload, that says what is forgotten.
@@ -504,8 +559,7 @@ impl Writing<'_> {
         let position = self.reserve(len)?;
         let header =
             Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
-        self.store.dirty.lock().insert(position.segment());
-        self.store.segments.append(position, &header.encode(position, &self.store.seal))?;
+        self.store.append_dirty(position, &header.encode(position, &self.store.seal))?;
         Ok(position)
     }
 
@@ -552,11 +606,11 @@ pub(super) fn tag_of(function: &[u8]) -> u16 {
     function.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
-/// The index that is there, if it can be used: it is whole, and no power loss came after it.
+/// The index that is there, if it can be used: it is whole, it is the latest, and no power loss came after it.
 fn open_index(dir: &Dir) -> Option<Arc<Index>> {
     let handle = dir.io().open(&dir.index(), Access::Write).ok()?;
     let index = Index::open(handle.file()).ok()?;
-    (index.is_sound() && index.boot() == boot()).then(|| Arc::new(index))
+    (index.is_sound() && !index.superseded() && index.boot() == boot()).then(|| Arc::new(index))
 }
 
 /// Names this run of the machine: an index from before a power loss is not believed.

@@ -11,7 +11,7 @@
 //! Nothing of the disk fails a task. What can't be read is a miss, what can't be written stays in memory: counted, and
 //! told once ([`Event::StoreFailed`]) until it works again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 
@@ -48,8 +48,18 @@ pub(super) struct Shared {
     on_event: Option<Listener>,
     reads: Health,
     pub(super) writes: Health,
+    telling: Mutex<Telling>,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
     opened: AtomicU64,
+}
+
+/// What the listener knows, and is to be told: in this order, by one thread at a time, without the lock.
+#[derive(Default)]
+struct Telling {
+    failed: bool,
+    /// `Some`: why it failed; `None`: it works again.
+    queue: VecDeque<Option<String>>,
+    busy: bool,
 }
 
 /// The right to write one result: when its run began, and its claim.
@@ -154,6 +164,7 @@ impl Tier {
             on_event,
             reads: Health::default(),
             writes: Health::default(),
+            telling: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
         Ok(Arc::new(Tier { shared, writer }))
@@ -186,7 +197,7 @@ impl Tier {
             stream => decode(meta, stream),
         }) {
             Look::Hit(value, meta) => {
-                self.shared.tell_works(&self.shared.reads);
+                self.shared.read_works();
                 Found::Value(value, meta)
             }
             Look::Miss(fate) => Found::Nothing(fate),
@@ -197,7 +208,7 @@ impl Tier {
                 Found::Nothing(Some(Fate::Corrupt))
             }
             Look::Failed(error) => {
-                self.shared.tell(self.shared.reads.failed(), &error);
+                self.shared.failed(&self.shared.reads, &error);
                 Found::Nothing(None)
             }
         }
@@ -274,7 +285,7 @@ impl Tier {
 
     /// Takes note that a value could not be written to a file of its own.
     pub(crate) fn write_failed(&self, error: &io::Error) {
-        self.shared.tell(self.shared.writes.failed(), error);
+        self.shared.failed(&self.shared.writes, error);
     }
 
     /// Takes a result to be written. Does not wait, and does not fail.
@@ -327,15 +338,17 @@ impl Tier {
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
         let pending = self.shared.pending.lock().remove(key);
         drop(pending);
-        let store = self.shared.store();
-        let forgotten = self.shared.told(store.forget(key));
-        if forgotten.is_ok() && self.shared.disk.single_flight {
+        let forgotten = self.shared.revived().and_then(|store| {
+            store.forget(key)?;
             // What others are at is not to be waited for: it was begun before this, and will be refused.
-            if let Some(claims) = store.claims() {
+            if self.shared.disk.single_flight
+                && let Some(claims) = store.claims()
+            {
                 claims.break_off(key);
             }
-        }
-        forgotten
+            Ok(())
+        });
+        self.shared.told(forgotten)
     }
 
     /// Forgets everything of a function.
@@ -343,14 +356,14 @@ impl Tier {
         let pending: Vec<_> =
             self.shared.pending.lock().extract_if(|_, put| put.function.starts_with(&owner)).collect();
         drop(pending);
-        self.shared.told(self.shared.store().forget_function(owner))
+        self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) -> Result<(), Error> {
         let pending = std::mem::take(&mut *self.shared.pending.lock());
         drop(pending);
-        let cleared = self.shared.told(self.shared.store().clear());
+        let cleared = self.shared.told(self.shared.revived().and_then(|store| store.clear()));
         if cleared.is_ok() {
             // What this pool has in memory from now on is newer than that.
             self.shared.opened.store(self.shared.store().tail().word(), Ordering::Relaxed);
@@ -399,9 +412,9 @@ impl Shared {
         match written {
             Ok(stored) => {
                 stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
-                self.tell_works(&self.writes);
+                self.write_works(stored.first().map(|at| &puts[*at].key));
             }
-            Err(error) => self.tell(self.writes.failed(), &error),
+            Err(error) => self.failed(&self.writes, &error),
         }
     }
 
@@ -429,8 +442,8 @@ impl Shared {
 
     /// Makes what is written safe against a power loss.
     pub(super) fn sync(&self) -> Result<(), String> {
-        self.store().sync().map_err(|error| {
-            self.tell(self.writes.failed(), &error);
+        self.revived().and_then(|store| store.sync()).map_err(|error| {
+            self.failed(&self.writes, &error);
             error.to_string()
         })
     }
@@ -462,22 +475,59 @@ impl Shared {
         }
     }
 
-    /// Tells the listener of a failure, if it is the first.
-    fn tell(&self, first: bool, error: &io::Error) {
-        if first {
-            self.emit(&Event::StoreFailed { reason: &error.to_string() });
+    /// Reading or writing failed. The listener is told if all was well so far.
+    fn failed(&self, health: &Health, error: &io::Error) {
+        health.failed();
+        self.say(true, || Some(error.to_string()));
+    }
+
+    /// Something was read. That says nothing of writing: a full disk is read well.
+    fn read_works(&self) {
+        if self.reads.works() && self.writes.is_well() {
+            self.say(false, || None);
         }
     }
 
-    fn tell_works(&self, health: &Health) {
-        if health.works() {
-            self.emit(&Event::StoreRecovered);
+    /// Something was written. If nothing could be read, that is tried, too: perhaps nobody else asks for what is there.
+    fn write_works(&self, key: Option<&[u8; 32]>) {
+        let recovered = self.writes.works();
+        if self.reads.is_well() {
+            if recovered {
+                self.say(false, || None);
+            }
+        } else if let Some(key) = key.filter(|_| self.reads.is_willing())
+            && let Look::Hit(..) = self.store().look(key, 0, |_, _| Ok(()))
+        {
+            self.read_works();
         }
+    }
+
+    /// Tells the listener that the disk failed, or works again, if that is news.
+    fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
+        let mut telling = self.telling.lock();
+        if telling.failed == failed {
+            return;
+        }
+        telling.failed = failed;
+        telling.queue.push_back(what());
+        // What one thread says another might overtake.
+        if std::mem::replace(&mut telling.busy, true) {
+            return;
+        }
+        while let Some(next) = telling.queue.pop_front() {
+            drop(telling);
+            match &next {
+                Some(reason) => self.emit(&Event::StoreFailed { reason }),
+                None => self.emit(&Event::StoreRecovered),
+            }
+            telling = self.telling.lock();
+        }
+        telling.busy = false;
     }
 
     fn told(&self, done: io::Result<()>) -> Result<(), Error> {
         done.map_err(|error| {
-            self.tell(self.writes.failed(), &error);
+            self.failed(&self.writes, &error);
             Error::store(error.to_string())
         })
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use memopool::testing::{Faults, ManualClock, Op};
-use memopool::{Event, Explain, Func, Pool};
+use memopool::{Disk, Event, Explain, Func, Pool};
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Told, bare, block, bytes_in, doubled, is_on_disk};
+use super::{Place, Told, as_child, bare, block, bytes_in, doubled, is_on_disk, this_program};
 use crate::{Counter, build, in_time, until};
 
 /// Turns one byte of a file.
@@ -34,7 +34,7 @@ fn explain_knows_what_became_of_a_key_before_the_restart() {
 
         let first = pool();
         first.run(block().call((0, 1000))).unwrap();
-        for seed in 1..2000 {
+        for seed in 1..1200 {
             first.run(block().call((seed, 1000))).unwrap();
         }
         first.run(kept.call(1)).unwrap();
@@ -98,36 +98,44 @@ fn damage_is_explained_and_counted_once() {
     });
 }
 
-/// A result is read as another type: a field was added between two builds, say.
+/// Child: one build of a program, then the next, in which a type of the same name has another field. (In one program two
+/// such functions are refused.)
+pub(super) fn read_as(place: &Path, build: u64) {
+    let pool = Pool::builder().threads(1).memory(0).disk(Disk::new(place)).build().unwrap();
+    if build == 1 {
+        #[derive(Serialize, Deserialize)]
+        struct Reading {
+            at: u64,
+        }
+        let func = Func::new("disk::reading", |at: u64| Reading { at }).version("1");
+        assert_eq!(pool.run(func.call(7)).unwrap().at, 7);
+        assert_eq!(pool.run(func.call(7)).unwrap().at, 7);
+        assert_eq!(pool.stats().computed, 1);
+    } else {
+        #[derive(Serialize, Deserialize)]
+        struct Reading {
+            since: u64,
+        }
+        let func = Func::new("disk::reading", |since: u64| Reading { since: since + 1 }).version("1");
+        let explained = pool.explain(&func.call(7));
+        assert!(matches!(explained, Explain::TypeChanged), "{explained}");
+        assert_eq!(pool.run(func.call(7)).unwrap().since, 8);
+        assert_eq!((pool.stats().computed, pool.stats().corrupt), (1, 0));
+        pool.flush().unwrap();
+        assert_eq!(pool.get(&func.call(7)).map(|reading| reading.since), Some(8), "replaced by the new");
+    }
+}
+
+/// A result is read as another type: a field was renamed between two builds, say.
 #[test]
 fn a_changed_type_is_a_miss_that_says_so() {
     in_time(|| {
         let place = Place::new();
-        // Both types have one name, as in two builds of one program.
-        {
-            #[derive(Serialize, Deserialize)]
-            struct Reading {
-                at: u64,
-            }
-            let func = Func::new("disk::reading", |at: u64| Reading { at }).version("1");
-            let pool = place.pool();
-            assert_eq!(pool.run(func.call(7)).unwrap().at, 7);
-            assert!(pool.get(&func.call(7)).is_some());
-        }
-        {
-            #[derive(Serialize, Deserialize)]
-            struct Reading {
-                since: u64,
-            }
-            let func = Func::new("disk::reading", |since: u64| Reading { since: since + 1 }).version("1");
-            let pool = place.pool();
-            let explained = pool.explain(&func.call(7));
-            assert!(matches!(explained, Explain::TypeChanged), "{explained}");
-            assert_eq!(pool.run(func.call(7)).unwrap().since, 8);
-            assert_eq!((pool.stats().computed, pool.stats().corrupt), (1, 0));
-            drop(pool);
-            let pool = place.bare();
-            assert_eq!(pool.get(&func.call(7)).map(|reading| reading.since), Some(8), "replaced by the new");
+        for build in [1, 2] {
+            let program = this_program();
+            let out =
+                as_child(program.to_str().unwrap(), &[], "read as", &place.path(), build).output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         }
     });
 }
@@ -155,7 +163,7 @@ fn disk_bytes_are_those_of_the_files() {
             pool.run(block().call((seed, 100_000))).unwrap();
         }
         check(&pool, "large ones");
-        for seed in 100..10_000 {
+        for seed in 100..9_000 {
             pool.run(block().call((seed, 500))).unwrap();
         }
         check(&pool, "evicted");
@@ -166,7 +174,10 @@ fn disk_bytes_are_those_of_the_files() {
         check(&pool, "rebuilt");
         pool.clear().unwrap();
         check(&pool, "cleared");
-        assert!(pool.stats().disk_bytes < 100_000, "{}", pool.stats());
+        assert_eq!(
+            place.segments().iter().map(|file| std::fs::metadata(file).unwrap().len()).sum::<u64>(),
+            0
+        );
     });
 }
 

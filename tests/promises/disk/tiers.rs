@@ -38,6 +38,7 @@ fn what_was_read_is_kept_in_memory() {
         let faults = Faults::new();
         let pool = build(Pool::builder().threads(1).disk(place.disk().faults(&faults)));
         assert_eq!(*pool.run(func.call(4)).unwrap(), 8);
+        pool.flush().unwrap();
         let before = operations(&faults);
         let task = pool.submit(func.call(4));
         assert_eq!((*task.wait().unwrap(), task.source()), (8, Some(Source::Memory)));
@@ -344,6 +345,7 @@ fn submitting_never_touches_the_disk() {
         drop(pool);
         let pool = build(Pool::builder().threads(1).disk(place.disk().faults(&faults)));
         pool.run(func.call(3)).unwrap();
+        pool.flush().unwrap();
         let gate = hold(&pool);
         // The worker is held and the writer has nothing to do: whatever is done to files now, this thread does.
         let before = operations(&faults);

@@ -1,8 +1,8 @@
 //! What differs between systems: here, Unix.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -53,6 +53,10 @@ pub(super) fn not_regular(error: io::Error) -> io::Error {
         _ => return error,
     };
     io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 pub(super) fn read_some(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {

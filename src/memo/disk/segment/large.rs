@@ -142,6 +142,13 @@ impl Segments {
         Ok(removed)
     }
 
+    /// Bytes of what is under way.
+    pub(crate) fn under_way(&self) -> io::Result<u64> {
+        let dir = self.dir.tmp_dir();
+        let sizes = self.io().names(&dir)?.into_iter().map(|name| self.io().metadata(&dir.join(name)));
+        Ok(sizes.filter_map(Result::ok).map(|metadata| metadata.len()).sum())
+    }
+
     fn sweep_file(&self, path: &Path) -> io::Result<bool> {
         let metadata = self.io().metadata(path)?;
         // Between its making and its locking a file looks abandoned; and not everything in there is locked.
