@@ -112,6 +112,21 @@ impl Place {
         0
     }
 
+    /// All files of the cache.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = files_in(&self.cache());
+        let mut at = 0;
+        while at < files.len() {
+            if files[at].is_dir() {
+                let dir = files.swap_remove(at);
+                files.extend(files_in(&dir));
+            } else {
+                at += 1;
+            }
+        }
+        files
+    }
+
     pub(crate) fn unfinished(&self) -> Vec<PathBuf> {
         files_in(&self.cache().join("v1/tmp"))
     }

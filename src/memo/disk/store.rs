@@ -316,8 +316,7 @@ impl Store {
         let lock = self.lock.lock();
         let _locked = self.dir.io().lock(&lock, patience)?;
         let mut index = self.index();
-        // (What has the name is the current one: nobody replaces it but under the lock. If it says otherwise it is damaged.)
-        if !index.is_sound() || index.superseded() {
+        if !index.is_sound() {
             index.set_superseded(true);
             index = rebuild(&self.dir, &self.segments, &self.seal)?;
             self.replace_index(Arc::clone(&index));
