@@ -362,11 +362,12 @@ fn claims(scale: Scale) {
     line("claim + second look + release, in a cold map", claimed, times[2], "File::lock + unlock", 2.0);
 }
 
+type Part = fn(Scale);
+
 fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick" || arg == "--test");
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
     let scale = Scale { quick };
-    type Part = fn(Scale);
     let parts: [(&str, Part); 5] =
         [("hits", hits), ("writes", writes), ("first", first_hit), ("map", warm_map), ("claims", claims)];
     for (name, part) in parts {
