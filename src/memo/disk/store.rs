@@ -46,6 +46,10 @@ use crate::sync::{Arc, Mutex, OnceLock, RwLock};
 /// How long a writer waits for the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a pool that is opened waits for one that makes the index anew, as the first after each start of the machine does:
+/// it has to go through all segments.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
+
 /// See the [module](self).
 pub(crate) struct Store {
     pub(super) dir: Dir,
@@ -93,7 +97,7 @@ impl Store {
         let index = match open_index(&dir) {
             Some(index) => index,
             None => {
-                let _locked = dir.io().lock(&lock, LOCK_PATIENCE)?;
+                let _locked = dir.io().lock(&lock, OPEN_PATIENCE)?;
                 // Another process may have been faster.
                 match open_index(&dir) {
                     Some(index) => index,
