@@ -26,6 +26,10 @@ use crate::memo::codec::Undecodable;
 use crate::memo::history::Fate;
 use crate::sync::{Arc, Mutex, OnceLock, RwLock};
 
+/// How long a pool that is opened waits for one that makes the index anew, as the first after each start of the machine does:
+/// it has to go through all segments.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
+
 /// See the [module](self).
 pub(crate) struct Store {
     pub(super) dir: Dir,
@@ -65,7 +69,7 @@ impl Store {
         let index = match open_index(&dir) {
             Some(index) => index,
             None => {
-                let _locked = dir.io().lock(&lock, LOCK_PATIENCE)?;
+                let _locked = dir.io().lock(&lock, OPEN_PATIENCE)?;
                 // Another process may have been faster.
                 match open_index(&dir) {
                     Some(index) => index,
