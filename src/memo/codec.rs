@@ -54,11 +54,12 @@ pub(crate) fn encoded_size<T: Serialize + 'static>(value: &T) -> Result<u64, Str
 /// sink has got a part.
 pub(crate) fn encode<T: Serialize + 'static>(value: &T, sink: &mut impl Write) -> Result<Encoded, String> {
     let mut run = Writing::new(Buffered::new(sink));
-    flat::encode(value, &mut run)
-        .unwrap_or_else(|| run.value(value))
+    let written = if flat::is_flat::<T>() { flat::encode(value, &mut run) } else { run.value(value) };
+    let shape = written
         .and_then(|()| run.out.finish())
+        .and_then(|()| run.facts.finish())
         .map_err(|fault| fault.to_string())?;
-    Ok(Encoded { shape: run.facts.fingerprint(), bytes: run.out.written() })
+    Ok(Encoded { shape, bytes: run.out.written() })
 }
 
 /// What [`encode`] wrote.
@@ -86,10 +87,11 @@ pub(crate) fn decode_from<T: DeserializeOwned + 'static>(
 
 fn decode_all<T: DeserializeOwned + 'static>(source: impl In, shape: u64) -> Result<T, Undecodable> {
     let mut run = Reading::new(source);
-    let value = flat::decode(&mut run)
-        .unwrap_or_else(|| run.value())
+    let read = if flat::is_flat::<T>() { flat::decode(&mut run) } else { run.value() };
+    let (value, found) = read
+        .and_then(|value| Ok((value, run.facts.finish()?)))
         .map_err(|fault| Undecodable::Malformed(fault.to_string()))?;
-    if run.facts.fingerprint() != shape {
+    if found != shape {
         return Err(Undecodable::TypeChanged);
     }
     match run.input.left() {
@@ -150,8 +152,11 @@ plain!(bool, char, u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
 
 /// Where encoded numbers and bytes go.
 pub(super) trait Out {
-    fn number<P: Plain>(&mut self, number: P) -> Result<(), Fault>;
+    /// A sink that fails shows later, so that the way of each number is short.
+    fn number<P: Plain>(&mut self, number: P);
     fn slice(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+    /// Whether the sink has failed.
+    fn check(&mut self) -> Result<(), Fault>;
     /// How many bytes were written.
     fn written(&self) -> u64;
 }
@@ -173,68 +178,80 @@ struct Buffered<'s, W> {
     used: usize,
     /// Bytes given to the sink.
     given: u64,
+    /// Why the sink has failed. It is given nothing after that.
+    error: Option<io::Error>,
 }
 
 impl<'s, W: Write> Buffered<'s, W> {
     fn new(sink: &'s mut W) -> Buffered<'s, W> {
-        Buffered { sink, buffer: [0; BUFFER], used: 0, given: 0 }
+        Buffered { sink, buffer: [0; BUFFER], used: 0, given: 0, error: None }
     }
 
     fn finish(&mut self) -> Result<(), Fault> {
-        self.flush().map_err(Fault::new)
-    }
-
-    #[inline(never)]
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.write_all(&self.buffer[..self.used])?;
-        self.given += self.used as u64;
-        self.used = 0;
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn large(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.flush()?;
-        self.sink.write_all(bytes)?;
-        self.given += bytes.len() as u64;
-        Ok(())
+        self.full(&[]);
+        self.check()
     }
 
     #[inline]
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > BUFFER - self.used {
-            if bytes.len() > BUFFER {
-                return self.large(bytes);
+    fn put(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.used..).and_then(|room| room.get_mut(..bytes.len())) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.used += bytes.len();
             }
-            self.flush()?;
+            None => self.full(bytes),
         }
-        self.buffer[self.used..self.used + bytes.len()].copy_from_slice(bytes);
-        self.used += bytes.len();
-        Ok(())
+    }
+
+    /// There is no room for these bytes.
+    #[inline(never)]
+    fn full(&mut self, bytes: &[u8]) {
+        let buffer = self.buffer;
+        self.give(&buffer[..self.used]);
+        self.used = 0;
+        if let Some(room) = self.buffer.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.used = bytes.len();
+        } else {
+            self.give(bytes);
+        }
+    }
+
+    fn give(&mut self, bytes: &[u8]) {
+        if self.error.is_none() {
+            self.error = self.sink.write_all(bytes).err();
+        }
+        self.given += bytes.len() as u64;
     }
 }
 
 impl<W: Write> Writer for Buffered<'_, W> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.put(bytes).map_err(|inner| EncodeError::Io { inner, index: 0 })
+        self.put(bytes);
+        Ok(())
     }
 }
 
 impl<W: Write> Out for Buffered<'_, W> {
     #[inline]
-    fn number<P: Plain>(&mut self, number: P) -> Result<(), Fault> {
-        number.encode(&mut EncoderImpl::new(self, standard())).map_err(|error| match error {
-            EncodeError::Io { inner, .. } => Fault::new(inner),
-            other => Fault::new(other),
-        })
+    fn number<P: Plain>(&mut self, number: P) {
+        // Never fails: no number does, and `write` does not.
+        let _ = number.encode(&mut EncoderImpl::new(self, standard()));
     }
 
     #[inline]
     fn slice(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.put(bytes).map_err(Fault::new)
+        self.put(bytes);
+        self.check()
     }
 
+    #[inline]
+    fn check(&mut self) -> Result<(), Fault> {
+        self.error.as_ref().map_or(Ok(()), |error| Err(Fault::new(error)))
+    }
+
+    #[inline]
     fn written(&self) -> u64 {
         self.given + self.used as u64
     }

@@ -45,6 +45,7 @@ pub(super) mod writing;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 use std::fmt::Display;
 
@@ -59,10 +60,10 @@ pub(super) struct Facts {
     turns: u64,
     /// How many containers were entered.
     entered: u64,
-    /// How many containers are open.
-    depth: u32,
-    /// The largest `depth` there was.
+    /// How many containers were open at most.
     deepest: u32,
+    /// Why there will be no fingerprint. It waits until the end, so that the steps on the way are short.
+    fault: Option<Fault>,
     /// Where the stack was when the first container was opened.
     stack: usize,
 }
@@ -132,153 +133,168 @@ pub(super) const ROOT: u32 = 0;
 
 impl Facts {
     pub(super) fn new() -> Facts {
-        let mut places = Vec::with_capacity(FIRST_PLACES);
+        let mut places = SPARE.try_with(Cell::take).unwrap_or_default();
+        places.clear();
+        places.reserve(FIRST_PLACES);
         places.push(Place::unseen(mix(FORMAT, 0), 0));
-        Facts { places, sum: 0, turns: 0, entered: 0, depth: 0, deepest: 0, stack: 0 }
+        Facts { places, sum: 0, turns: 0, entered: 0, deepest: 0, fault: None, stack: 0 }
     }
 
     /// The fingerprint of what was seen.
-    pub(super) fn fingerprint(&self) -> u64 {
-        mix(mix(self.sum, self.entered), mix(self.turns, u64::from(self.deepest)))
+    pub(super) fn finish(&mut self) -> Result<u64, Fault> {
+        match self.fault.take() {
+            Some(fault) => Err(fault),
+            None => Ok(mix(mix(self.sum, self.entered), mix(self.turns, u64::from(self.deepest)))),
+        }
     }
 
     /// A value without content is at `at`.
     #[inline]
-    pub(super) fn leaf(&mut self, at: u32, kind: Kind) -> Result<(), Fault> {
-        if self.places[at as usize].kind == kind { Ok(()) } else { self.settle(at, kind, "", 0).map(drop) }
+    pub(super) fn leaf(&mut self, at: u32, kind: Kind) {
+        if self.places.get(at as usize).is_none_or(|place| place.kind != kind) {
+            self.settle(at, kind, "", 0);
+        }
     }
 
-    /// A container without a name of its own is at `at`. Gives the first place inside.
+    /// A container without a name of its own is at `at`, inside `depth` others. Gives the first place inside.
     #[inline]
-    pub(super) fn enter(&mut self, at: u32, kind: Kind, size: u32) -> Result<u32, Fault> {
-        self.deeper()?;
-        let at = self.find(at, kind, size)?;
-        Ok(self.places[at as usize].inside)
+    pub(super) fn enter(&mut self, at: u32, depth: u32, kind: Kind, size: u32) -> Result<u32, Fault> {
+        self.deeper(depth)?;
+        match self.places.get(at as usize) {
+            Some(place) if place.kind == kind && place.size == size => Ok(place.inside),
+            _ => Ok(self.settle(at, kind, "", size)),
+        }
     }
 
-    /// A container of a named type is at `at`. Gives the first place inside.
+    /// A container of a named type is at `at`, inside `depth` others. Gives the first place inside.
     #[inline]
     pub(super) fn enter_named(
         &mut self,
         at: u32,
+        depth: u32,
         kind: Kind,
         name: &'static str,
         size: u32,
     ) -> Result<u32, Fault> {
-        self.deeper()?;
-        let at = self.find_named(at, kind, name, size)?;
-        Ok(self.places[at as usize].inside)
-    }
-
-    /// The container entered last is complete.
-    #[inline]
-    pub(super) fn leave(&mut self) {
-        self.depth -= 1;
-    }
-
-    /// An option is at `at`, whether it is `Some` or not.
-    #[inline]
-    pub(super) fn option(&mut self, at: u32) -> Result<(), Fault> {
-        self.leaf(at, Kind::Option)
+        self.deeper(depth)?;
+        Ok(self.named(at, kind, name, size))
     }
 
     #[inline]
-    pub(super) fn unit_struct(&mut self, at: u32, name: &'static str) -> Result<(), Fault> {
-        self.find_named(at, Kind::UnitStruct, name, 0).map(drop)
+    pub(super) fn unit_struct(&mut self, at: u32, name: &'static str) {
+        self.named(at, Kind::UnitStruct, name, 0);
     }
 
     /// The place `at` is for a field or variant of this name. Gives the place to use for it.
     #[inline]
-    pub(super) fn keyed(&mut self, at: u32, key: &'static str) -> Result<u32, Fault> {
-        if same(self.places[at as usize].key, key) { Ok(at) } else { self.rekey(at, key) }
+    pub(super) fn keyed(&mut self, at: u32, key: &'static str) -> u32 {
+        match self.places.get(at as usize) {
+            Some(place) if same(place.key, key) => at,
+            _ => self.rekey(at, key),
+        }
     }
 
     /// An enum is at `at`, and this variant of it. Gives the variant's place.
     #[inline]
-    pub(super) fn variant(
-        &mut self,
-        at: u32,
-        name: &'static str,
-        index: u32,
-        variant: &'static str,
-    ) -> Result<u32, Fault> {
-        let at = self.find_named(at, Kind::Enum, name, 0)?;
-        let first = self.places[at as usize].inside;
-        let place = if index < FIRST_VARIANTS { first + index } else { self.further(at, index)? };
+    pub(super) fn variant(&mut self, at: u32, name: &'static str, index: u32, variant: &'static str) -> u32 {
+        let first = self.named(at, Kind::Enum, name, 0);
+        let place = if index < FIRST_VARIANTS { first + index } else { self.further(first, index) };
         self.keyed(place, variant)
     }
 
     #[inline]
-    fn find(&mut self, at: u32, kind: Kind, size: u32) -> Result<u32, Fault> {
-        let place = &self.places[at as usize];
-        if place.kind == kind && place.size == size { Ok(at) } else { self.settle(at, kind, "", size) }
-    }
-
-    #[inline]
-    fn find_named(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> Result<u32, Fault> {
-        let place = &self.places[at as usize];
-        if place.kind == kind && place.size == size && same(place.name, name) {
-            Ok(at)
-        } else {
-            self.settle(at, kind, name, size)
+    fn named(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> u32 {
+        match self.places.get(at as usize) {
+            Some(place) if place.kind == kind && place.size == size && same(place.name, name) => place.inside,
+            _ => self.settle(at, kind, name, size),
         }
     }
 
     #[inline]
-    fn deeper(&mut self) -> Result<(), Fault> {
+    fn deeper(&mut self, depth: u32) -> Result<(), Fault> {
         self.entered += 1;
-        self.depth += 1;
-        if self.depth > self.deepest { self.deepest_yet() } else { Ok(()) }
+        if depth < self.deepest { Ok(()) } else { self.deepest_yet(depth + 1) }
     }
 
     /// Both sides count the same depth, so what can be encoded can be decoded. The stack is looked at as well, because
     /// nobody knows how large the frames of the user's types are. (There the sides differ: a deep value of a type with
     /// large frames may be encoded and then not be decoded.)
-    #[cold]
-    fn deepest_yet(&mut self) -> Result<(), Fault> {
+    #[inline(never)]
+    fn deepest_yet(&mut self, depth: u32) -> Result<(), Fault> {
         let here = 0_u8;
         let here = std::ptr::from_ref(&here).addr();
         if self.deepest == 0 {
             self.stack = here;
         }
-        self.deepest = self.depth;
-        if self.depth > MAX_DEPTH || self.stack.abs_diff(here) > MAX_STACK {
-            return Err(Fault::new(format!("nested too deeply ({} levels)", self.depth)));
+        self.deepest = depth;
+        if depth > MAX_DEPTH || self.stack.abs_diff(here) > MAX_STACK {
+            return Err(Fault::new(format!("nested too deeply ({depth} levels)")));
         }
         Ok(())
     }
 
-    /// The kind at `at` is not the one that is first in the chain: finds it or adds it.
-    #[cold]
-    fn settle(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> Result<u32, Fault> {
-        let key = self.places[at as usize].key;
+    /// The kind at `at` is not the one that is first in the chain: finds it or adds it. Gives the first place inside.
+    #[inline(never)]
+    fn settle(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> u32 {
+        let settled = match self.places.get(at as usize) {
+            Some(place) if place.kind == Kind::Unseen => self.add(at, kind, name, size),
+            Some(place) => self.other_kind(at, place.key, kind, name, size),
+            None => Err(lost()),
+        };
+        settled.unwrap_or_else(|fault| self.fail(fault))
+    }
+
+    fn other_kind(
+        &mut self,
+        at: u32,
+        key: &'static str,
+        kind: Kind,
+        name: &'static str,
+        size: u32,
+    ) -> Result<u32, Fault> {
         let found = self.chain(at, |place| {
-            place.key == key
+            equal(place.key, key)
                 && (place.kind == Kind::Unseen
-                    || place.kind == kind && place.size == size && place.name == name)
+                    || place.kind == kind && place.size == size && equal(place.name, name))
         })?;
-        if self.places[found as usize].kind == Kind::Unseen {
-            self.places[found as usize].key = key;
-            self.add(found, kind, name, size)?;
-        } else {
-            self.places[found as usize].name = name;
-        }
         if found != at {
             self.turn(mix(kind as u64 | u64::from(size) << 8, hash(name)));
         }
-        Ok(found)
+        let place = &mut self.places[found as usize];
+        if place.kind == Kind::Unseen {
+            place.key = key;
+            return self.add(found, kind, name, size);
+        }
+        place.name = name;
+        Ok(place.inside)
     }
 
     /// The name at `at` is not the one that is first in the chain: finds it or adds it.
-    #[cold]
-    fn rekey(&mut self, at: u32, key: &'static str) -> Result<u32, Fault> {
-        let found =
-            self.chain(at, |place| place.key == key || place.kind == Kind::Unseen && place.key.is_empty())?;
+    #[inline(never)]
+    fn rekey(&mut self, at: u32, key: &'static str) -> u32 {
+        let found = match self.places.get_mut(at as usize) {
+            Some(place) if place.kind == Kind::Unseen && place.key.is_empty() => Ok(at),
+            Some(_) => self.other_key(at, key),
+            None => Err(lost()),
+        };
+        let found = found.unwrap_or_else(|fault| self.fail(fault));
         self.places[found as usize].key = key;
+        found
+    }
+
+    fn other_key(&mut self, at: u32, key: &'static str) -> Result<u32, Fault> {
+        let found = self
+            .chain(at, |place| equal(place.key, key) || place.kind == Kind::Unseen && place.key.is_empty())?;
         if found != at {
             self.turn(hash(key));
         }
         Ok(found)
+    }
+
+    /// Remembers why there will be no fingerprint, for [`finish`](Facts::finish).
+    fn fail(&mut self, fault: Fault) -> u32 {
+        self.fault.get_or_insert(fault);
+        ROOT
     }
 
     /// Something is not the first at its place.
@@ -305,17 +321,14 @@ impl Facts {
     }
 
     /// The fact that this kind is at `at`, which is unseen: counts it and makes room for what is inside.
-    fn add(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> Result<(), Fault> {
-        let place = self.places[at as usize];
-        let mut fact = mix(place.path, kind as u64 | u64::from(size) << 8);
-        if !place.key.is_empty() {
-            fact = mix(fact, hash(place.key));
-        }
-        if !name.is_empty() {
-            fact = mix(fact, !hash(name));
-        }
-        self.sum = self.sum.wrapping_add(mix(fact, FORMAT));
-        let inside = match self.same_outside(place.up, kind, name, size) {
+    /// Gives the first place inside.
+    fn add(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> Result<u32, Fault> {
+        let place = &self.places[at as usize];
+        let up = place.up;
+        let what = (kind as u64 | u64::from(size) << 8) ^ hash(name);
+        let fact = mix(place.path.wrapping_add(hash(place.key)), what);
+        self.sum = self.sum.wrapping_add(fact);
+        let inside = match self.same_outside(up, kind, name, size) {
             Some(outer) => self.places[outer as usize].inside,
             None => match inside(kind, size) {
                 0 => 0,
@@ -324,7 +337,7 @@ impl Facts {
         };
         let place = &mut self.places[at as usize];
         (place.kind, place.name, place.size, place.inside) = (kind, name, size, inside);
-        Ok(())
+        Ok(inside)
     }
 
     /// If a named type is inside itself for the second time: the one it is in.
@@ -335,7 +348,7 @@ impl Facts {
         let mut nearest = None;
         loop {
             let place = &self.places[at as usize];
-            if place.kind == kind && place.size == size && place.name == name {
+            if place.kind == kind && place.size == size && equal(place.name, name) {
                 if nearest.is_some() {
                     return nearest;
                 }
@@ -350,15 +363,19 @@ impl Facts {
 
     /// The place of a variant that is not among an enum's first: they lie in ever larger blocks, and at the end of each
     /// block is where the next one is.
-    #[cold]
-    fn further(&mut self, at: u32, index: u32) -> Result<u32, Fault> {
+    #[inline(never)]
+    fn further(&mut self, block: u32, index: u32) -> u32 {
+        self.further_block(block, index).unwrap_or_else(|fault| self.fail(fault))
+    }
+
+    fn further_block(&mut self, mut block: u32, index: u32) -> Result<u32, Fault> {
         if index > u32::from(u16::MAX) {
             return Err(Fault::new("an enum of more than 65,536 variants"));
         }
-        let (mut block, mut first, mut count) = (self.places[at as usize].inside, 0, FIRST_VARIANTS);
+        let (mut first, mut count) = (0, FIRST_VARIANTS);
         while index - first >= count {
             let place = block + count;
-            let link = self.places[place as usize];
+            let link = *self.places.get(place as usize).ok_or_else(lost)?;
             first += count;
             count *= 4;
             if link.inside == 0 {
@@ -382,6 +399,21 @@ impl Facts {
         self.places.extend((0..count).map(place));
         Ok(first as u32)
     }
+}
+
+impl Drop for Facts {
+    fn drop(&mut self) {
+        if self.places.capacity() <= SPARE_PLACES {
+            let places = std::mem::take(&mut self.places);
+            // A thread that ends has nowhere to keep them.
+            let _ = SPARE.try_with(|spare| spare.set(places));
+        }
+    }
+}
+
+thread_local! {
+    /// The room of the last value's places, for the next: for a small value, it would be half of the cost.
+    static SPARE: Cell<Vec<Place>> = const { Cell::new(Vec::new()) };
 }
 
 impl Place {
@@ -408,6 +440,11 @@ pub(super) fn element(first: u32, index: u32) -> u32 {
     first + index.min(MAX_ELEMENTS - 1)
 }
 
+/// A place that there is not: only after a fault.
+fn lost() -> Fault {
+    Fault::new("a place without a type")
+}
+
 /// How long something of the type is, as part of its kind.
 #[inline]
 pub(super) fn size(len: usize) -> Result<u32, Fault> {
@@ -420,6 +457,11 @@ fn same(one: &'static str, other: &'static str) -> bool {
     std::ptr::eq(one, other)
 }
 
+/// The same text. Comparing texts that lie at no address at all is slow on some machines, so empty ones are not compared.
+fn equal(one: &'static str, other: &'static str) -> bool {
+    one.len() == other.len() && (one.is_empty() || same(one, other) || one == other)
+}
+
 /// Both multiplied, high and low half folded. Not against anyone who chooses types to collide.
 #[inline]
 fn mix(one: u64, other: u64) -> u64 {
@@ -427,12 +469,22 @@ fn mix(one: u64, other: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
+/// 0 for no text. Overlapping words instead of a padded last one, because the names are short.
+#[inline]
 fn hash(text: &str) -> u64 {
-    let mut hash = mix(text.len() as u64, FORMAT);
-    for word in text.as_bytes().chunks(8) {
-        let mut padded = [0; 8];
-        padded[..word.len()].copy_from_slice(word);
-        hash = mix(hash, u64::from_le_bytes(padded));
+    let bytes = text.as_bytes();
+    let mut hash = (bytes.len() as u64).wrapping_mul(FORMAT);
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        hash = mix(hash, u64::from_le_bytes(*first));
+        for word in bytes[8..].as_chunks().0.iter().chain([last]) {
+            hash = mix(hash, u64::from_le_bytes(*word));
+        }
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let halves = u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+        hash = mix(hash, halves);
+    } else if let (Some(first), Some(last)) = (bytes.first(), bytes.last()) {
+        let middle = bytes[bytes.len() / 2];
+        hash = mix(hash, u64::from_le_bytes([*first, middle, *last, 0, 0, 0, 0, 0]));
     }
     hash
 }
@@ -490,4 +542,6 @@ const FIRST_VARIANTS: u32 = 4;
 const MAX_KINDS: usize = 64;
 /// Places of one value: eight megabytes.
 const MAX_PLACES: usize = 1 << 17;
-const FIRST_PLACES: usize = 8;
+const FIRST_PLACES: usize = 16;
+/// Places that a thread keeps room for: 16 KiB.
+const SPARE_PLACES: usize = 256;

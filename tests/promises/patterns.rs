@@ -112,6 +112,7 @@ fn what_ran_over_is_cancelled() {
                 stopped.open();
             }
         });
+        until(|| task.is_running());
         assert!(task.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
         assert!(!task.is_done(), "a wait that is over leaves the work alone");
         assert!(task.cancel() && !task.cancel());

@@ -3,13 +3,24 @@
 //! Only where the whole value is one: what is inside another type is out of sight. Bytes and fingerprint are those of
 //! the long way, so it does not matter which way a value takes.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::io::Write;
 
 use super::{Buffered, In, Out};
 use crate::memo::shape::reading::Reading;
 use crate::memo::shape::writing::Writing;
 use crate::memo::shape::{Facts, Fault, Kind, ROOT};
+
+/// Whether `T` is a vector of numbers. Known when `T` is compiled, so that other types do not pay for the question.
+#[inline]
+pub(super) fn is_flat<T: 'static>() -> bool {
+    macro_rules! any_of {
+        ($($number:ty),*) => {
+            $(TypeId::of::<T>() == TypeId::of::<Vec<$number>>())||*
+        };
+    }
+    any_of!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64)
+}
 
 /// The size of a vector of numbers or a string.
 pub(super) fn size(value: &dyn Any) -> Option<u64> {
@@ -25,15 +36,12 @@ pub(super) fn size(value: &dyn Any) -> Option<u64> {
     value.downcast_ref::<String>().map(|text| LENGTH + text.len() as u64)
 }
 
-/// Encodes a vector of numbers; nothing if it is something else.
-pub(super) fn encode<W: Write>(
-    value: &dyn Any,
-    run: &mut Writing<Buffered<'_, W>>,
-) -> Option<Result<(), Fault>> {
+/// Encodes a vector of numbers.
+pub(super) fn encode<W: Write>(value: &dyn Any, run: &mut Writing<Buffered<'_, W>>) -> Result<(), Fault> {
     macro_rules! fixed {
         ($($number:ty = $kind:ident),*) => {
             $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
-                return Some(begin(run, Kind::$kind, numbers.len()).and_then(|()| {
+                return begin(run, Kind::$kind, numbers.len()).and_then(|()| {
                     let mut bytes = [0; CHUNK * size_of::<$number>()];
                     numbers.chunks(CHUNK).try_for_each(|chunk| {
                         let bytes = &mut bytes[..size_of_val(chunk)];
@@ -43,44 +51,43 @@ pub(super) fn encode<W: Write>(
                         }
                         run.out.slice(bytes)
                     })
-                }));
+                });
             })*
         };
     }
     macro_rules! varying {
         ($($number:ty = $kind:ident),*) => {
             $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
-                return Some(begin(run, Kind::$kind, numbers.len()).and_then(|()| {
-                    numbers.iter().try_for_each(|number| run.out.number(*number))
-                }));
+                return begin(run, Kind::$kind, numbers.len()).and_then(|()| {
+                    numbers.iter().for_each(|number| run.out.number(*number));
+                    run.out.check()
+                });
             })*
         };
     }
     if let Some(bytes) = value.downcast_ref::<Vec<u8>>() {
-        return Some(begin(run, Kind::U8, bytes.len()).and_then(|()| run.out.slice(bytes)));
+        return begin(run, Kind::U8, bytes.len()).and_then(|()| run.out.slice(bytes));
     }
     fixed!(i8 = I8, f32 = F32, f64 = F64);
     varying!(u16 = U16, i16 = I16, u32 = U32, i32 = I32, u64 = U64, i64 = I64);
-    None
+    Err(Fault::new("not a vector of numbers"))
 }
 
 fn begin<W: Write>(run: &mut Writing<Buffered<'_, W>>, kind: Kind, len: usize) -> Result<(), Fault> {
     note(&mut run.facts, kind, len as u64)?;
-    run.out.number(len as u64)
+    run.out.number(len as u64);
+    Ok(())
 }
 
-/// Decodes a vector of numbers; nothing if `T` is something else.
-pub(super) fn decode<T: 'static>(run: &mut Reading<impl In>) -> Option<Result<T, Fault>> {
+/// Decodes a vector of numbers.
+pub(super) fn decode<T: 'static>(run: &mut Reading<impl In>) -> Result<T, Fault> {
     let mut value: Option<T> = None;
-    match fill(&mut value, run) {
-        Ok(false) => None,
-        Ok(true) => value.map(Ok),
-        Err(fault) => Some(Err(fault)),
-    }
+    fill(&mut value, run)?;
+    value.ok_or_else(|| Fault::new("not a vector of numbers"))
 }
 
-/// Whether `to`, an `Option`, is of a vector of numbers, and was filled.
-fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<bool, Fault> {
+/// Fills an `Option` of a vector of numbers.
+fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<(), Fault> {
     macro_rules! fixed {
         ($($number:ty = $kind:ident),*) => {
             $(if let Some(to) = to.downcast_mut::<Option<Vec<$number>>>() {
@@ -95,7 +102,7 @@ fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<bool, Fault> {
                     numbers.extend(chunk.iter().map(|number| <$number>::from_le_bytes(*number)));
                 }
                 *to = Some(numbers);
-                return Ok(true);
+                return Ok(());
             })*
         };
     }
@@ -110,7 +117,7 @@ fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<bool, Fault> {
                     numbers.push(run.input.number::<$number>()?);
                 }
                 *to = Some(numbers);
-                return Ok(true);
+                return Ok(());
             })*
         };
     }
@@ -118,11 +125,11 @@ fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<bool, Fault> {
         let mut bytes = vec![0; length(run, Kind::U8, 1)?];
         run.input.slice(&mut bytes)?;
         *to = Some(bytes);
-        return Ok(true);
+        return Ok(());
     }
     fixed!(i8 = I8, f32 = F32, f64 = F64);
     varying!(u16 = U16, i16 = I16, u32 = U32, i32 = I32, u64 = U64, i64 = I64);
-    Ok(false)
+    Ok(())
 }
 
 /// How many numbers follow, each of at least `size` bytes, which are there.
@@ -137,11 +144,10 @@ fn length(run: &mut Reading<impl In>, kind: Kind, size: u64) -> Result<usize, Fa
 
 /// The facts of a sequence of `len` numbers.
 fn note(facts: &mut Facts, kind: Kind, len: u64) -> Result<(), Fault> {
-    let inside = facts.enter(ROOT, Kind::Seq, 0)?;
+    let inside = facts.enter(ROOT, 0, Kind::Seq, 0)?;
     if len > 0 {
-        facts.leaf(inside, kind)?;
+        facts.leaf(inside, kind);
     }
-    facts.leave();
     Ok(())
 }
 

@@ -19,9 +19,9 @@ use std::time::UNIX_EPOCH;
 
 use super::functions::{self, Version};
 use super::index::{Mark, Place, Position};
+use super::log::Writing;
 use super::record::{self, Header, flags};
 use super::segment::Unread;
-use super::store::Writing;
 use crate::sync::wall;
 
 /// The share of a segment that second chances may take: one of so many.

@@ -3,7 +3,7 @@
 //! 1. [`tier`] — what a pool sees: look, claim, put, forget; what is pending; what it does about trouble.
 //! 2. [`writer`] — the one thread that writes behind; [`health`] when it is worth trying.
 //! 3. [`payload`] — a value's bytes on their way to the disk and back.
-//! 4. [`store`] — one directory: reading without a lock, writing in two short sections of one.
+//! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
 //! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
@@ -20,6 +20,7 @@ pub(crate) mod functions;
 mod health;
 pub(crate) mod index;
 pub(crate) mod io;
+mod log;
 mod map;
 pub(crate) mod owners;
 pub(crate) mod payload;

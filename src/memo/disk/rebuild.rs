@@ -8,9 +8,10 @@ use std::io;
 
 use super::dir::{Dir, Unnamed};
 use super::index::{self, Index, Mark, Position, Tag};
+use super::log::{FULL, LAST_OFFSET, Writing};
 use super::record::{SealKey, flags};
 use super::segment::Segments;
-use super::store::{FULL, LAST_OFFSET, Writing, boot, tag_of};
+use super::store::{boot, tag_of};
 use crate::sync::Arc;
 
 /// Buckets of a new index: 1 024 entries, 32 KiB.

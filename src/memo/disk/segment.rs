@@ -94,18 +94,6 @@ impl Segments {
         self.io().write_all_at(&handle, records, position.offset())
     }
 
-    /// Makes a segment as long as what is reserved in it: its last records may not be written yet.
-    pub(crate) fn stretch(&self, end: Position) -> io::Result<()> {
-        if end.segment() == 0 {
-            return Ok(());
-        }
-        match self.writable(end.segment()) {
-            Ok(handle) => self.io().stretch(&handle, end.offset()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Whether a segment can be appended to and found again by its name. `true` also where that is not known.
     pub(crate) fn is_there(&self, id: u32) -> bool {
         let is_named = match self.writable(id) {
@@ -118,6 +106,18 @@ impl Segments {
             drop(handle);
         }
         is_named.unwrap_or(true)
+    }
+
+    /// Makes a segment as long as what is reserved in it: its last records may not be written yet.
+    pub(crate) fn stretch(&self, end: Position) -> io::Result<()> {
+        if end.segment() == 0 {
+            return Ok(());
+        }
+        match self.writable(end.segment()) {
+            Ok(handle) => self.io().stretch(&handle, end.offset()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Has a segment's bytes put on the medium.

@@ -23,12 +23,12 @@ impl<I: In> Reading<I> {
     }
 
     pub(in crate::memo) fn value<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Fault> {
-        T::deserialize(Reader { run: self, at: ROOT })
+        T::deserialize(Reader { run: self, at: ROOT, depth: 0 })
     }
 
     #[inline]
     fn number<P: Plain>(&mut self, at: u32, kind: Kind) -> Result<P, Fault> {
-        self.facts.leaf(at, kind)?;
+        self.facts.leaf(at, kind);
         self.input.number()
     }
 
@@ -47,15 +47,20 @@ impl<I: In> Reading<I> {
 struct Reader<'a, I> {
     run: &'a mut Reading<I>,
     at: u32,
+    /// How many containers it is in.
+    depth: u32,
 }
 
-impl<I: In> Reader<'_, I> {
+impl<'a, I: In> Reader<'a, I> {
+    /// What is in the one place inside this one.
+    #[inline]
+    fn inside(self, at: u32) -> Reader<'a, I> {
+        Reader { run: self.run, at, depth: self.depth + 1 }
+    }
+
     #[inline]
     fn parts<'de, V: Visitor<'de>>(self, first: u32, len: usize, visitor: V) -> Result<V::Value, Fault> {
-        let run = self.run;
-        let value = visitor.visit_seq(Elements { run: &mut *run, first, next: 0, len })?;
-        run.facts.leave();
-        Ok(value)
+        visitor.visit_seq(Elements { run: self.run, first, depth: self.depth + 1, next: 0, len })
     }
 
     #[inline]
@@ -65,10 +70,7 @@ impl<I: In> Reader<'_, I> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let run = self.run;
-        let value = visitor.visit_seq(Fields { run: &mut *run, first, next: 0, names })?;
-        run.facts.leave();
-        Ok(value)
+        visitor.visit_seq(Fields { run: self.run, first, depth: self.depth + 1, next: 0, names })
     }
 }
 
@@ -95,7 +97,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.run.facts.leaf(self.at, Kind::Text)?;
+        self.run.facts.leaf(self.at, Kind::Text);
         let len = self.run.input.number::<u64>()?;
         self.run.input.text(len, visitor)
     }
@@ -107,7 +109,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 
     #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.run.facts.leaf(self.at, Kind::Bytes)?;
+        self.run.facts.leaf(self.at, Kind::Bytes);
         let len = self.run.input.number::<u64>()?;
         self.run.input.bytes(len, visitor)
     }
@@ -121,15 +123,12 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.run.input.number::<u8>()? {
             0 => {
-                self.run.facts.option(self.at)?;
+                self.run.facts.leaf(self.at, Kind::Option);
                 visitor.visit_none()
             }
             1 => {
-                let run = self.run;
-                let at = run.facts.enter(self.at, Kind::Option, 0)?;
-                let value = visitor.visit_some(Reader { run: &mut *run, at })?;
-                run.facts.leave();
-                Ok(value)
+                let at = self.run.facts.enter(self.at, self.depth, Kind::Option, 0)?;
+                visitor.visit_some(self.inside(at))
             }
             other => Err(Fault::new(format!("{other} is neither Some nor None"))),
         }
@@ -137,7 +136,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 
     #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.run.facts.leaf(self.at, Kind::Unit)?;
+        self.run.facts.leaf(self.at, Kind::Unit);
         visitor.visit_unit()
     }
 
@@ -147,7 +146,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.run.facts.unit_struct(self.at, name)?;
+        self.run.facts.unit_struct(self.at, name);
         visitor.visit_unit()
     }
 
@@ -157,17 +156,14 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let run = self.run;
-        let at = run.facts.enter_named(self.at, Kind::Newtype, name, 0)?;
-        let value = visitor.visit_newtype_struct(Reader { run: &mut *run, at })?;
-        run.facts.leave();
-        Ok(value)
+        let at = self.run.facts.enter_named(self.at, self.depth, Kind::Newtype, name, 0)?;
+        visitor.visit_newtype_struct(self.inside(at))
     }
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter(self.at, Kind::Seq, 0)?;
-        let mut items = Items::new(self.run, first)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::Seq, 0)?;
+        let mut items = Items::new(self.run, first, self.depth + 1)?;
         let value = visitor.visit_seq(&mut items)?;
         items.finish()?;
         Ok(value)
@@ -175,8 +171,8 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter(self.at, Kind::Map, 0)?;
-        let mut items = Items::new(self.run, first)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::Map, 0)?;
+        let mut items = Items::new(self.run, first, self.depth + 1)?;
         let value = visitor.visit_map(&mut items)?;
         items.finish()?;
         Ok(value)
@@ -184,7 +180,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter(self.at, Kind::Tuple, size(len)?)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::Tuple, size(len)?)?;
         self.parts(first, len, visitor)
     }
 
@@ -195,7 +191,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter_named(self.at, Kind::TupleStruct, name, size(len)?)?;
+        let first = self.run.facts.enter_named(self.at, self.depth, Kind::TupleStruct, name, size(len)?)?;
         self.parts(first, len, visitor)
     }
 
@@ -206,7 +202,8 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter_named(self.at, Kind::Struct, name, size(fields.len())?)?;
+        let first =
+            self.run.facts.enter_named(self.at, self.depth, Kind::Struct, name, size(fields.len())?)?;
         self.fields(first, fields, visitor)
     }
 
@@ -217,7 +214,7 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        visitor.visit_enum(Variants { run: self.run, at: self.at, name, variants })
+        visitor.visit_enum(Variants { at: self, name, variants })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
@@ -243,6 +240,8 @@ impl<'de, I: In> Deserializer<'de> for Reader<'_, I> {
 struct Items<'a, I> {
     run: &'a mut Reading<I>,
     first: u32,
+    /// How many containers the elements are in.
+    depth: u32,
     len: u64,
     left: u64,
     /// How many bytes were left before the first.
@@ -251,9 +250,9 @@ struct Items<'a, I> {
 
 impl<'a, I: In> Items<'a, I> {
     #[inline]
-    fn new(run: &'a mut Reading<I>, first: u32) -> Result<Items<'a, I>, Fault> {
+    fn new(run: &'a mut Reading<I>, first: u32, depth: u32) -> Result<Items<'a, I>, Fault> {
         let len = run.len()?;
-        Ok(Items { first, len, left: len, began: run.input.left(), run })
+        Ok(Items { first, depth, len, left: len, began: run.input.left(), run })
     }
 
     #[inline]
@@ -261,7 +260,6 @@ impl<'a, I: In> Items<'a, I> {
         if self.left > 0 {
             return Err(Fault::new("elements are left over"));
         }
-        self.run.facts.leave();
         self.run.budget.spend(self.len, self.began - self.run.input.left())
     }
 
@@ -279,7 +277,7 @@ impl<'de, I: In> SeqAccess<'de> for Items<'_, I> {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(Reader { run: &mut *self.run, at: self.first }).map(Some)
+        seed.deserialize(Reader { run: &mut *self.run, at: self.first, depth: self.depth }).map(Some)
     }
 
     #[inline]
@@ -297,12 +295,12 @@ impl<'de, I: In> MapAccess<'de> for Items<'_, I> {
             return Ok(None);
         }
         self.left -= 1;
-        seed.deserialize(Reader { run: &mut *self.run, at: self.first }).map(Some)
+        seed.deserialize(Reader { run: &mut *self.run, at: self.first, depth: self.depth }).map(Some)
     }
 
     #[inline]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        seed.deserialize(Reader { run: &mut *self.run, at: self.first + 1 })
+        seed.deserialize(Reader { run: &mut *self.run, at: self.first + 1, depth: self.depth })
     }
 
     #[inline]
@@ -315,6 +313,8 @@ impl<'de, I: In> MapAccess<'de> for Items<'_, I> {
 struct Elements<'a, I> {
     run: &'a mut Reading<I>,
     first: u32,
+    /// How many containers the elements are in.
+    depth: u32,
     next: u32,
     len: usize,
 }
@@ -329,7 +329,7 @@ impl<'de, I: In> SeqAccess<'de> for Elements<'_, I> {
         }
         let at = element(self.first, self.next);
         self.next += 1;
-        seed.deserialize(Reader { run: &mut *self.run, at }).map(Some)
+        seed.deserialize(Reader { run: &mut *self.run, at, depth: self.depth }).map(Some)
     }
 
     #[inline]
@@ -342,6 +342,8 @@ impl<'de, I: In> SeqAccess<'de> for Elements<'_, I> {
 struct Fields<'a, I> {
     run: &'a mut Reading<I>,
     first: u32,
+    /// How many containers the elements are in.
+    depth: u32,
     next: u32,
     names: &'static [&'static str],
 }
@@ -352,9 +354,9 @@ impl<'de, I: In> SeqAccess<'de> for Fields<'_, I> {
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         let Some(&name) = self.names.get(self.next as usize) else { return Ok(None) };
-        let at = self.run.facts.keyed(self.first + self.next, name)?;
+        let at = self.run.facts.keyed(self.first + self.next, name);
         self.next += 1;
-        seed.deserialize(Reader { run: &mut *self.run, at }).map(Some)
+        seed.deserialize(Reader { run: &mut *self.run, at, depth: self.depth }).map(Some)
     }
 
     #[inline]
@@ -365,8 +367,7 @@ impl<'de, I: In> SeqAccess<'de> for Fields<'_, I> {
 
 /// An enum, of which the variant is not known yet.
 struct Variants<'a, I> {
-    run: &'a mut Reading<I>,
-    at: u32,
+    at: Reader<'a, I>,
     name: &'static str,
     variants: &'static [&'static str],
 }
@@ -378,13 +379,14 @@ impl<'de, 'a, I: In> EnumAccess<'de> for Variants<'a, I> {
 
     #[inline]
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Reader<'a, I>), Fault> {
-        let index = self.run.input.number::<u32>()?;
+        let Reader { run, at, depth } = self.at;
+        let index = run.input.number::<u32>()?;
         let Some(&variant) = self.variants.get(index as usize) else {
             return Err(Fault::new(format!("`{}` has no variant {index}", self.name)));
         };
-        let at = self.run.facts.variant(self.at, self.name, index, variant)?;
+        let at = run.facts.variant(at, self.name, index, variant);
         let value = seed.deserialize(IntoDeserializer::<Fault>::into_deserializer(index))?;
-        Ok((value, Reader { run: self.run, at }))
+        Ok((value, Reader { run, at, depth }))
     }
 }
 
@@ -393,21 +395,19 @@ impl<'de, I: In> VariantAccess<'de> for Reader<'_, I> {
 
     #[inline]
     fn unit_variant(self) -> Result<(), Fault> {
-        self.run.facts.leaf(self.at, Kind::UnitVariant)
+        self.run.facts.leaf(self.at, Kind::UnitVariant);
+        Ok(())
     }
 
     #[inline]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
-        let run = self.run;
-        let at = run.facts.enter(self.at, Kind::NewtypeVariant, 0)?;
-        let value = seed.deserialize(Reader { run: &mut *run, at })?;
-        run.facts.leave();
-        Ok(value)
+        let at = self.run.facts.enter(self.at, self.depth, Kind::NewtypeVariant, 0)?;
+        seed.deserialize(self.inside(at))
     }
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter(self.at, Kind::TupleVariant, size(len)?)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::TupleVariant, size(len)?)?;
         self.parts(first, len, visitor)
     }
 
@@ -417,7 +417,7 @@ impl<'de, I: In> VariantAccess<'de> for Reader<'_, I> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let first = self.run.facts.enter(self.at, Kind::StructVariant, size(fields.len())?)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::StructVariant, size(fields.len())?)?;
         self.fields(first, fields, visitor)
     }
 }

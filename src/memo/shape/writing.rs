@@ -24,35 +24,34 @@ impl<O: Out> Writing<O> {
     }
 
     pub(in crate::memo) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        value.serialize(Writer { run: self, at: ROOT })
+        value.serialize(Writer { run: self, at: ROOT, depth: 0 })
     }
 
     #[inline]
     fn number<P: Plain>(&mut self, at: u32, kind: Kind, number: P) -> Result<(), Fault> {
-        self.facts.leaf(at, kind)?;
-        self.out.number(number)
+        self.facts.leaf(at, kind);
+        self.out.number(number);
+        Ok(())
     }
 
     #[inline]
     fn text(&mut self, at: u32, kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
-        self.facts.leaf(at, kind)?;
-        self.out.number(bytes.len() as u64)?;
+        self.facts.leaf(at, kind);
+        self.out.number(bytes.len() as u64);
         self.out.slice(bytes)
     }
 
     /// What is inside a container of one place.
     #[inline]
-    fn content<T: Serialize + ?Sized>(&mut self, at: u32, value: &T) -> Result<(), Fault> {
-        value.serialize(Writer { run: self, at })?;
-        self.facts.leave();
-        Ok(())
+    fn content<T: Serialize + ?Sized>(&mut self, at: u32, depth: u32, value: &T) -> Result<(), Fault> {
+        value.serialize(Writer { run: self, at, depth: depth + 1 })
     }
 
     #[inline]
-    fn variant(&mut self, at: u32, name: &'static str, index: u32, key: &'static str) -> Result<u32, Fault> {
-        let place = self.facts.variant(at, name, index, key)?;
-        self.out.number(index)?;
-        Ok(place)
+    fn variant(&mut self, at: u32, name: &'static str, index: u32, key: &'static str) -> u32 {
+        let place = self.facts.variant(at, name, index, key);
+        self.out.number(index);
+        place
     }
 }
 
@@ -60,20 +59,30 @@ impl<O: Out> Writing<O> {
 struct Writer<'a, O> {
     run: &'a mut Writing<O>,
     at: u32,
+    /// How many containers it is in.
+    depth: u32,
 }
 
 impl<'a, O: Out> Writer<'a, O> {
     #[inline]
     fn items(self, kind: Kind, len: Option<usize>) -> Result<Items<'a, O>, Fault> {
         let len = len.ok_or_else(|| Fault::new("a sequence or map that does not know its length"))? as u64;
-        let first = self.run.facts.enter(self.at, kind, 0)?;
-        self.run.out.number(len)?;
-        Ok(Items { first, len, left: len, began: self.run.out.written(), run: self.run })
+        let first = self.run.facts.enter(self.at, self.depth, kind, 0)?;
+        self.run.out.number(len);
+        self.run.out.check()?;
+        Ok(Items {
+            first,
+            depth: self.depth + 1,
+            len,
+            left: len,
+            began: self.run.out.written(),
+            run: self.run,
+        })
     }
 
     #[inline]
     fn parts(self, first: u32, size: u32) -> Parts<'a, O> {
-        Parts { run: self.run, first, next: 0, size }
+        Parts { run: self.run, first, depth: self.depth + 1, next: 0, size }
     }
 }
 
@@ -116,25 +125,26 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
 
     #[inline]
     fn serialize_none(self) -> Result<(), Fault> {
-        self.run.facts.option(self.at)?;
-        self.run.out.number(0_u8)
+        self.run.number(self.at, Kind::Option, 0_u8)
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
-        let inside = self.run.facts.enter(self.at, Kind::Option, 0)?;
-        self.run.out.number(1_u8)?;
-        self.run.content(inside, value)
+        let inside = self.run.facts.enter(self.at, self.depth, Kind::Option, 0)?;
+        self.run.out.number(1_u8);
+        self.run.content(inside, self.depth, value)
     }
 
     #[inline]
     fn serialize_unit(self) -> Result<(), Fault> {
-        self.run.facts.leaf(self.at, Kind::Unit)
+        self.run.facts.leaf(self.at, Kind::Unit);
+        Ok(())
     }
 
     #[inline]
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Fault> {
-        self.run.facts.unit_struct(self.at, name)
+        self.run.facts.unit_struct(self.at, name);
+        Ok(())
     }
 
     #[inline]
@@ -144,8 +154,9 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         index: u32,
         variant: &'static str,
     ) -> Result<(), Fault> {
-        let place = self.run.variant(self.at, name, index, variant)?;
-        self.run.facts.leaf(place, Kind::UnitVariant)
+        let place = self.run.variant(self.at, name, index, variant);
+        self.run.facts.leaf(place, Kind::UnitVariant);
+        Ok(())
     }
 
     #[inline]
@@ -154,8 +165,8 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         name: &'static str,
         value: &T,
     ) -> Result<(), Fault> {
-        let inside = self.run.facts.enter_named(self.at, Kind::Newtype, name, 0)?;
-        self.run.content(inside, value)
+        let inside = self.run.facts.enter_named(self.at, self.depth, Kind::Newtype, name, 0)?;
+        self.run.content(inside, self.depth, value)
     }
 
     #[inline]
@@ -166,9 +177,9 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Fault> {
-        let place = self.run.variant(self.at, name, index, variant)?;
-        let inside = self.run.facts.enter(place, Kind::NewtypeVariant, 0)?;
-        self.run.content(inside, value)
+        let place = self.run.variant(self.at, name, index, variant);
+        let inside = self.run.facts.enter(place, self.depth, Kind::NewtypeVariant, 0)?;
+        self.run.content(inside, self.depth, value)
     }
 
     #[inline]
@@ -184,14 +195,14 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
     #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
-        let first = self.run.facts.enter(self.at, Kind::Tuple, size)?;
+        let first = self.run.facts.enter(self.at, self.depth, Kind::Tuple, size)?;
         Ok(self.parts(first, size))
     }
 
     #[inline]
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
-        let first = self.run.facts.enter_named(self.at, Kind::TupleStruct, name, size)?;
+        let first = self.run.facts.enter_named(self.at, self.depth, Kind::TupleStruct, name, size)?;
         Ok(self.parts(first, size))
     }
 
@@ -204,15 +215,15 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         len: usize,
     ) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
-        let place = self.run.variant(self.at, name, index, variant)?;
-        let first = self.run.facts.enter(place, Kind::TupleVariant, size)?;
+        let place = self.run.variant(self.at, name, index, variant);
+        let first = self.run.facts.enter(place, self.depth, Kind::TupleVariant, size)?;
         Ok(self.parts(first, size))
     }
 
     #[inline]
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
-        let first = self.run.facts.enter_named(self.at, Kind::Struct, name, size)?;
+        let first = self.run.facts.enter_named(self.at, self.depth, Kind::Struct, name, size)?;
         Ok(self.parts(first, size))
     }
 
@@ -225,8 +236,8 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         len: usize,
     ) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
-        let place = self.run.variant(self.at, name, index, variant)?;
-        let first = self.run.facts.enter(place, Kind::StructVariant, size)?;
+        let place = self.run.variant(self.at, name, index, variant);
+        let first = self.run.facts.enter(place, self.depth, Kind::StructVariant, size)?;
         Ok(self.parts(first, size))
     }
 
@@ -239,6 +250,8 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
 pub(in crate::memo) struct Items<'a, O> {
     run: &'a mut Writing<O>,
     first: u32,
+    /// How many containers the elements are in.
+    depth: u32,
     /// As announced.
     len: u64,
     left: u64,
@@ -261,7 +274,6 @@ impl<O: Out> Items<'_, O> {
         if self.left > 0 {
             return Err(Fault::new("fewer elements than announced"));
         }
-        self.run.facts.leave();
         self.run.budget.spend(self.len, self.run.out.written() - self.began)
     }
 }
@@ -273,7 +285,7 @@ impl<O: Out> SerializeSeq for Items<'_, O> {
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         self.count()?;
-        value.serialize(Writer { run: self.run, at: self.first })
+        value.serialize(Writer { run: self.run, at: self.first, depth: self.depth })
     }
 
     #[inline]
@@ -289,12 +301,12 @@ impl<O: Out> SerializeMap for Items<'_, O> {
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Fault> {
         self.count()?;
-        key.serialize(Writer { run: self.run, at: self.first })
+        key.serialize(Writer { run: self.run, at: self.first, depth: self.depth })
     }
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        value.serialize(Writer { run: self.run, at: self.first + 1 })
+        value.serialize(Writer { run: self.run, at: self.first + 1, depth: self.depth })
     }
 
     #[inline]
@@ -307,42 +319,38 @@ impl<O: Out> SerializeMap for Items<'_, O> {
 pub(in crate::memo) struct Parts<'a, O> {
     run: &'a mut Writing<O>,
     first: u32,
+    /// How many containers the elements are in.
+    depth: u32,
     next: u32,
     /// As announced.
     size: u32,
 }
 
 impl<O: Out> Parts<'_, O> {
+    /// Whether there are as many as announced is seen at the end.
     #[inline]
-    fn index(&mut self) -> Result<u32, Fault> {
+    fn index(&mut self) -> u32 {
         let index = self.next;
-        if index == self.size {
-            return Err(Fault::new("more fields than announced"));
-        }
-        self.next += 1;
-        Ok(index)
+        self.next = index.saturating_add(1);
+        index
     }
 
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        let at = element(self.first, self.index()?);
-        value.serialize(Writer { run: self.run, at })
+        let at = element(self.first, self.index());
+        value.serialize(Writer { run: self.run, at, depth: self.depth })
     }
 
     #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
-        let at = self.first + self.index()?;
-        let at = self.run.facts.keyed(at, key)?;
-        value.serialize(Writer { run: self.run, at })
+        let at = self.first.wrapping_add(self.index());
+        let at = self.run.facts.keyed(at, key);
+        value.serialize(Writer { run: self.run, at, depth: self.depth })
     }
 
     #[inline]
     fn finish(self) -> Result<(), Fault> {
-        if self.next < self.size {
-            return Err(Fault::new("fewer fields than announced"));
-        }
-        self.run.facts.leave();
-        Ok(())
+        if self.next == self.size { Ok(()) } else { Err(Fault::new("not as many fields as announced")) }
     }
 }
 

@@ -65,6 +65,8 @@ fn explain_knows_what_became_of_a_key_before_the_restart() {
     });
 }
 
+type Look<'a> = &'a dyn Fn(&Pool, &Func<u64, u64>);
+
 /// Damage is found by a look that does not count it, and nobody ever hears of it.
 #[test]
 fn damage_is_explained_and_counted_once() {
@@ -74,8 +76,7 @@ fn damage_is_explained_and_counted_once() {
         let explain = |pool: &Pool, func: &Func<u64, u64>| {
             assert!(matches!(pool.explain(&func.call(1)), Explain::Corrupt));
         };
-        let ways: [(&str, &dyn Fn(&Pool, &Func<u64, u64>)); 3] =
-            [("run", &run), ("get", &get), ("explain", &explain)];
+        let ways: [(&str, Look<'_>); 3] = [("run", &run), ("get", &get), ("explain", &explain)];
         for (way, look) in ways {
             let (place, told, runs) = (Place::new(), Told::default(), Counter::default());
             let func = doubled(&runs);

@@ -188,11 +188,14 @@ fn sealed_entries_are_believed_only_with_their_key() {
     });
 }
 
+/// Makes something else of that name, given a copy of the file; says whether it could.
+type Make = fn(&Path, &Path) -> bool;
+
 /// A reader hangs on a fifo, or follows a link out of the directory.
 #[test]
 fn what_is_no_file_is_a_miss() {
     in_time(|| {
-        let kinds: [(&str, fn(&Path, &Path) -> bool); 5] = [
+        let kinds: [(&str, Make); 5] = [
             ("a link to the same bytes", |path, copy| symlink(copy, path).is_ok()),
             ("a link to nowhere", |path, _| symlink("nowhere", path).is_ok()),
             ("a fifo", |path, _| made("mkfifo", path, &[])),
