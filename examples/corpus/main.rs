@@ -69,14 +69,15 @@ fn measure(text: &str) -> Result<Measures, Error> {
     Ok(Measures { lines: text.lines().count(), bytes: text.len(), comment_bytes: comments.len(), words })
 }
 
-/// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens.
+/// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens, give or
+/// take 3 %.
 #[memo(deps(lex))]
 fn signature(text: &str) -> Result<Vec<u32>, Error> {
     let tokens = &pool().run(lex::call(text))?.tokens;
     if tokens.len() < 100 {
         return Ok(Vec::new()); // so short that they are alike by chance
     }
-    let mut least = vec![u32::MAX; 64];
+    let mut least = vec![u32::MAX; 256];
     for run in tokens.windows(5) {
         let run =
             run.iter().fold(0, |hash: u32, token| (hash ^ token).wrapping_mul(0x85eb_ca6b).rotate_left(13));
@@ -113,7 +114,7 @@ fn crate_report(files: &[File]) -> Measures {
 fn duplicates(files: &[File]) -> Vec<(usize, usize, usize)> {
     let (mut last, mut candidates) = (HashMap::new(), BTreeSet::new());
     for (i, file) in files.iter().enumerate() {
-        for band in file.summary.signature.chunks(4).enumerate() {
+        for band in file.summary.signature.chunks(8).enumerate() {
             candidates.extend(last.insert(band, i).map(|before| (before, i)));
         }
     }

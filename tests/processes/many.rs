@@ -96,7 +96,7 @@ fn killed_processes_leave_nobody_stuck_and_nothing_wrong() {
     in_time(|| {
         let place = Place::new();
         let keys = amount(1000, 300);
-        let settings = format!("keys={keys} millis=2");
+        let settings = format!("keys={keys} millis={}", amount(20, 2));
         let mut random = Random(u64::from(std::process::id()));
         let mut processes: Vec<Process> = (0..PROCESSES).map(|_| place.start("many", &settings)).collect();
         let (begun, mut killed, mut all) = (Instant::now(), 0, 0);
