@@ -1,14 +1,18 @@
 //! [`Builder`]: every setting of a pool, its default, and what it costs in both directions.
 
+pub(crate) mod disk;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
+use self::disk::Disk;
 use crate::call::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Listener};
 use crate::ids;
+use crate::memo::disk::tier::Tier;
 use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
@@ -120,6 +124,7 @@ pub struct Builder {
     stack_size: usize,
     name: String,
     memory: u64,
+    disk: Option<Disk>,
     on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
     on_event: Option<Listener>,
     executor: Option<Box<dyn Executor>>,
@@ -136,6 +141,7 @@ impl Builder {
             stack_size: DEFAULT_STACK_SIZE,
             name: "memopool".into(),
             memory: DEFAULT_MEMORY,
+            disk: None,
             on_thread_start: None,
             on_event: None,
             executor: None,
@@ -204,6 +210,26 @@ impl Builder {
         self
     }
 
+    /// Keeps results in a directory, too, so that they outlive the process: a path, or a [`Disk`] with settings. Default:
+    /// none, results live in memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-builder-{}", std::process::id()));
+    /// use memopool::{Disk, Pool};
+    ///
+    /// let pool = Pool::builder().disk(&dir).build()?;
+    /// let small = Pool::builder().disk(Disk::new(&dir).max_bytes(1 << 20)).build()?;
+    /// # drop((pool, small));
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn disk(mut self, disk: impl Into<Disk>) -> Self {
+        self.disk = Some(disk.into());
+        self
+    }
+
     /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in it is caught.
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_thread_start = Some(Box::new(f));
@@ -234,7 +260,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid), naming the setting and what would do.
+    /// [`is_invalid`](Error::is_invalid), naming the setting and what would do; [`is_store`](Error::is_store) if the
+    /// directory of [`disk`](Self::disk) can't be used or can't be trusted.
     ///
     /// # Examples
     ///
@@ -245,6 +272,7 @@ impl Builder {
     /// ```
     pub fn build(self) -> Result<Pool, Error> {
         let max_os_threads = self.check()?;
+        let disk = self.disk.map(|disk| Tier::open(disk, self.on_event.clone(), &self.name)).transpose()?;
         let on_event = self.on_event.clone();
         let runner = Runner::new(
             ids::unique(),
@@ -264,7 +292,7 @@ impl Builder {
                 }),
             },
         );
-        Ok(Pool::from_new(Engine::new(runner, self.memory, self.clock, self.on_event)))
+        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, self.on_event)))
     }
 
     /// The number of threads in all, if everything is as it should be.
@@ -285,6 +313,9 @@ impl Builder {
                 "stack_size({}): a worker needs at least {MIN_STACK_SIZE} bytes",
                 self.stack_size
             )));
+        }
+        if let Some(disk) = &self.disk {
+            disk.check()?;
         }
         if self.name.contains('\0') {
             return Err(Error::invalid("name: a thread's name can't contain a NUL"));
@@ -311,6 +342,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("threads", &self.width)
             .field("memory", &self.memory)
+            .field("disk", &self.disk)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -58,7 +58,6 @@ enum Kind {
     Invalid {
         reason: String,
     },
-    #[expect(dead_code, reason = "the disk tier's; a pool without one has no store that could fail")]
     Store {
         reason: String,
     },
@@ -95,6 +94,10 @@ impl Error {
 
     pub(crate) fn cycle(path: Vec<String>) -> Error {
         Kind::Cycle { path }.into()
+    }
+
+    pub(crate) fn store(reason: impl Into<String>) -> Error {
+        Kind::Store { reason: reason.into() }.into()
     }
 
     pub(crate) fn shutdown() -> Error {

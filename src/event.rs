@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::ids::Striped;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
 ///
@@ -38,6 +38,13 @@ pub enum Event<'a> {
     Hit {
         /// The function's name.
         function: &'a str,
+    },
+    /// A run was spared by the disk.
+    DiskHit {
+        /// The function's name.
+        function: &'a str,
+        /// The size of the result's encoding.
+        bytes: u64,
     },
     /// A submission joined a run in flight.
     Joined {
@@ -86,6 +93,20 @@ pub enum Event<'a> {
         /// Its weight in bytes.
         weight: u64,
     },
+    /// An entry on disk was not believed; its call is computed again.
+    Corrupt {
+        /// The function's name.
+        function: &'a str,
+        /// What was wrong.
+        reason: &'a str,
+    },
+    /// The disk tier has stopped working; calls are computed, and kept in memory. Told once until it recovers.
+    StoreFailed {
+        /// What went wrong, with the operation and the file.
+        reason: &'a str,
+    },
+    /// The disk tier works again.
+    StoreRecovered,
     /// The system gave no thread; the pool goes on with those it has.
     ThreadFailed {
         /// What the system said.
@@ -218,6 +239,8 @@ impl Stats {
         self.panicked += other.panicked;
         self.cancelled += other.cancelled;
         self.retried += other.retried;
+        self.spilled += other.spilled;
+        self.corrupt += other.corrupt;
         self.evicted += other.evicted;
         self.memory_bytes += other.memory_bytes;
         self.entries += other.entries;
@@ -311,11 +334,23 @@ pub(crate) struct Tally {
     pub(crate) panicked: AtomicU64,
     pub(crate) cancelled: AtomicU64,
     pub(crate) retried: AtomicU64,
+    pub(crate) disk_hits: AtomicU64,
+    pub(crate) disk_nanos: AtomicU64,
+    pub(crate) spilled: AtomicU64,
+    pub(crate) corrupt: AtomicU64,
     pub(crate) evicted: AtomicU64,
     pub(crate) entries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) compute_nanos: AtomicU64,
     pub(crate) joined_nanos: AtomicU64,
+    /// A result of this function came back from its encoding once.
+    pub(crate) checked: AtomicBool,
+    /// The disk was told that this version of the function is in use.
+    pub(crate) announced: AtomicBool,
+    /// One did not: none is written to disk.
+    pub(crate) unstorable: AtomicBool,
+    /// One was too large for the disk; told once.
+    pub(crate) oversized: AtomicBool,
 }
 
 impl Tally {
@@ -330,11 +365,19 @@ impl Tally {
             panicked: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            disk_hits: AtomicU64::new(0),
+            disk_nanos: AtomicU64::new(0),
+            spilled: AtomicU64::new(0),
+            corrupt: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             compute_nanos: AtomicU64::new(0),
             joined_nanos: AtomicU64::new(0),
+            checked: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            unstorable: AtomicBool::new(false),
+            oversized: AtomicBool::new(false),
         }
     }
 
@@ -357,11 +400,14 @@ impl Tally {
             panicked: get(&self.panicked),
             cancelled: get(&self.cancelled),
             retried: get(&self.retried),
+            disk_hits: get(&self.disk_hits),
+            spilled: get(&self.spilled),
+            corrupt: get(&self.corrupt),
             evicted: get(&self.evicted),
             memory_bytes: get(&self.bytes),
             entries: get(&self.entries),
             compute_time: Duration::from_nanos(get(&self.compute_nanos)),
-            saved_time: Duration::from_nanos(saved + get(&self.joined_nanos)),
+            saved_time: Duration::from_nanos(saved + get(&self.joined_nanos) + get(&self.disk_nanos)),
             ..Stats::default()
         }
     }

@@ -37,8 +37,10 @@
 //!    for a running task is replaced. A wait that would close a cycle fails, naming the calls in order.
 //! 4. **The right value or a miss.** The key covers the function's name, code, types, and arguments. A function that
 //!    captures does not compile. `forget` during a run wins over its late result.
-//! 5. **Trouble with the cache never fails a task.**
-//! 6. **Everything is bounded**: memory, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
+//!    An entry on disk is believed only if its key, its place, its checksum and the shape of its type fit.
+//! 5. **Trouble with the cache never fails a task.** A full disk or a damaged file is an [`Event`] and a miss.
+//! 6. **What is finished is kept**, with [`Pool::open`]: written within milliseconds, found by other processes, now and later.
+//! 7. **Everything is bounded**: memory, disk, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
 //!
 //! # Recipes, from `concurrent.futures`
 //!
@@ -55,6 +57,8 @@
 //! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
+//! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//!
 //! # What nesting costs
 //!
 //! A worker that waits for a queued task runs it on top of its own stack while that is less than half used. With the
@@ -62,15 +66,38 @@
 //! another thread, up to [`Builder::max_os_threads`]. Threads of an [`Executor`] help within 512 KiB. So depth is bounded
 //! by threads × stack, and what lies beyond is an error ([`Error::is_full`]), never an overflow.
 //!
+//! # How many threads, and how many at a time
+//!
+//! | work that | wants | since |
+//! |---|---|---|
+//! | computes | `threads(n)`, n as many as the machine runs at once (the default) | more only take turns |
+//! | waits for networks, disks, subprocesses | `threads(2..=64)`: two stay, up to 64 as the queue grows | a waiting body costs a stack, not a core |
+//! | must not be done too often at once | [`Func::limit`] with a [`Limit`] | whoever waits for its turn holds no thread |
+//!
+//! Bodies that wait for other tasks, or for room in another pool's queue, are replaced and don't count; wrap other waits (a
+//! lock, a subprocess) in [`block_in_place`], and they are, too. [`Builder::max_os_threads`] bounds them all. A body lends its
+//! slot of a limit while it waits for a task, so that functions of one limit may call each other, however few its slots.
+//!
 //! # What it costs to keep a result
 //!
-//! See [`Builder::memory`] for the formula.
+//! In memory: see [`Builder::memory`] for the formula. On disk: its encoding and 128 bytes, rounded up to 8, and 32 to 171
+//! bytes of the index, which is mapped (it is made four times larger when it is three quarters full).
+//!
+//! # What the disk tier needs
+//!
+//! A local file system with working locks and shared maps; network file systems are refused. The directory must belong to
+//! the user and be writable by nobody else ([`Disk::shared_with_group`] widens that). Nothing else: no service, no
+//! clean-up, no `close`. After [`Pool::forget`] other processes may serve the value from their memory until they next look
+//! at the disk. On Windows the directory's permissions are those it inherits.
 //!
 //! # Features
 //!
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `runs()` for tests of your own pipelines | no dependency |
+//! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
+//! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
+//! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
@@ -96,6 +123,9 @@ pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
 pub use call::{BoxedArgs, Call, Explain};
+pub use config::disk::{
+    COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,
+};
 pub use config::{
     Builder, Clock, DEFAULT_EXTRA_THREADS, DEFAULT_KEEP_ALIVE, DEFAULT_MEMORY, DEFAULT_QUEUE,
     DEFAULT_STACK_SIZE, MIN_STACK_SIZE, MIN_WEIGHT, SystemClock, Width,
@@ -103,8 +133,13 @@ pub use config::{
 pub use error::Error;
 pub use event::{Event, Stats};
 pub use pool::{Pool, block_in_place, cancelled};
+pub use run::limit::Limit;
 pub use run::{Executor, Job};
+#[cfg(feature = "stream")]
+pub use task::map::stream::MapStream;
 pub use task::map::{DEFAULT_WINDOW, Map};
+#[cfg(feature = "stream")]
+pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};
 pub use task::{Source, Task, TaskId};
 
@@ -125,3 +160,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code of the page for those who come from Python.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-concurrent-futures.md")]
+struct FromConcurrentFutures;

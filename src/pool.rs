@@ -3,14 +3,18 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Func;
 use crate::call::engine::Engine;
 use crate::call::{Call, Explain, spawn};
+use crate::config::disk::Disk;
 use crate::config::{Builder, Width, check_width};
 use crate::error::Error;
 use crate::event::Stats;
+#[cfg(feature = "stream")]
+use crate::run::Runner;
 use crate::run::wait_graph::Node;
 use crate::run::{Patience, context};
 use crate::sync::atomic::Ordering;
@@ -50,6 +54,36 @@ impl Pool {
     #[expect(clippy::new_without_default, reason = "a pool that appears by `Default` would surprise")]
     pub fn new() -> Pool {
         Pool::builder().build().expect("the defaults are valid")
+    }
+
+    /// A pool whose results are kept in memory and in the directory `dir`, where they outlive the process and are shared
+    /// with every other process that opens it; all else at its default. See [`Disk`](crate::Disk).
+    ///
+    /// # Errors
+    ///
+    /// [`is_store`](Error::is_store) if the directory can't be made, used or trusted, with the reason and the remedy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-open-{}", std::process::id()));
+    /// use memopool::{Pool, Source, memo};
+    ///
+    /// #[memo]
+    /// fn area(width: u64, height: u64) -> u64 {
+    ///     width * height
+    /// }
+    ///
+    /// Pool::open(&dir)?.run(area::call(6, 7))?;
+    /// let later = Pool::open(&dir)?; // in another process, on another day
+    /// let task = later.submit(area::call(6, 7));
+    /// assert_eq!((*task.wait()?, task.source()), (42, Some(Source::Disk)));
+    /// # drop(later);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn open(dir: impl AsRef<Path>) -> Result<Pool, Error> {
+        Pool::builder().disk(Disk::new(dir)).build()
     }
 
     /// All settings: see [`Builder`].
@@ -151,6 +185,12 @@ impl Pool {
         call.submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
     }
 
+    /// The queue, for a future that waits for room in it.
+    #[cfg(feature = "stream")]
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.engine.runner
+    }
+
     /// Runs a closure once, unremembered. It may capture, and need not have a name. Not part of the [`Stats`].
     ///
     /// # Examples
@@ -226,7 +266,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`is_invalid`](Error::is_invalid) if the call can't be encoded.
+    /// [`is_invalid`](Error::is_invalid) if the call can't be encoded; [`is_store`](Error::is_store) if the disk could not
+    /// be told: then other processes may still find it there.
     pub fn forget<A, R: Send + Sync + 'static>(&self, call: &Call<A, R>) -> Result<(), Error> {
         call.forget(&self.engine)
     }
@@ -235,33 +276,32 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// None as long as nothing is kept but in memory.
+    /// [`is_store`](Error::is_store) if the disk could not be told: then other processes may still find it there.
     pub fn forget_func<A, R>(&self, func: &Func<A, R>) -> Result<(), Error>
     where
         A: Send + 'static,
         R: Send + Sync + 'static,
     {
-        self.engine.forget_all(Some(func.owner()));
-        Ok(())
+        self.engine.forget_all(Some(func.owner()))
     }
 
     /// Forgets everything, runs in flight included (as [`forget`](Self::forget) does).
     ///
     /// # Errors
     ///
-    /// None as long as nothing is kept but in memory.
+    /// [`is_store`](Error::is_store) if the disk could not be told: then other processes may still find it there.
     pub fn clear(&self) -> Result<(), Error> {
-        self.engine.forget_all(None);
-        Ok(())
+        self.engine.forget_all(None)
     }
 
-    /// Makes what is finished durable. A pool without a disk has nothing to do.
+    /// Writes what is finished and waits until it is safe, against a power loss too. A pool without a disk has nothing to
+    /// do; one with a disk does this for itself as it goes, but for the power loss (see [`Disk::sync`](crate::Disk::sync)).
     ///
     /// # Errors
     ///
-    /// None as long as nothing is kept but in memory.
+    /// [`is_store`](Error::is_store) if the disk does not take it. Nothing that could be computed is lost by that.
     pub fn flush(&self) -> Result<(), Error> {
-        Ok(())
+        self.engine.disk.as_ref().map_or(Ok(()), |disk| disk.flush())
     }
 
     /// What the pool has done so far.
@@ -326,14 +366,23 @@ impl Pool {
     /// ```
     pub fn shutdown(&self) {
         self.engine.runner.close(false);
-        self.engine.runner.join(None);
+        self.end(None);
     }
 
     /// Ends the pool at once: what has not started is given up ([`is_shutdown`](Error::is_shutdown)), nested
     /// submissions are refused, too, and what runs is waited for.
     pub fn shutdown_now(&self) {
         self.engine.runner.close(true);
-        self.engine.runner.join(None);
+        self.end(None);
+    }
+
+    /// Waits for the threads, then for what is still to be written. `false`: not by the deadline.
+    fn end(&self, deadline: Option<Instant>) -> bool {
+        let ended = self.engine.runner.join(deadline);
+        if let Some(disk) = self.engine.disk.as_ref().filter(|_| ended) {
+            disk.close();
+        }
+        ended
     }
 
     /// [`shutdown`](Self::shutdown), waiting for at most `timeout`.
@@ -345,7 +394,7 @@ impl Pool {
     pub fn shutdown_timeout(&self, timeout: Duration) -> Result<(), Error> {
         self.engine.runner.close(false);
         let runner = &self.engine.runner;
-        match runner.join(now().checked_add(timeout)) {
+        match self.end(now().checked_add(timeout)) {
             true => Ok(()),
             false => {
                 let left = runner.queued() + runner.running();
@@ -408,7 +457,7 @@ impl Drop for Pool {
             self.engine.runner.close(false);
             // What somebody else's executor holds it may run whenever it likes, or never.
             if !self.engine.runner.is_foreign() {
-                self.engine.runner.join(None);
+                self.end(None);
             }
         }
     }

@@ -45,6 +45,12 @@ impl<T: ?Sized> fmt::Debug for Mutex<T> {
 #[derive(Default)]
 pub(crate) struct RwLock<T: ?Sized>(std::sync::RwLock<T>);
 
+impl<T> RwLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        RwLock(std::sync::RwLock::new(value))
+    }
+}
+
 impl<T: ?Sized> RwLock<T> {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())

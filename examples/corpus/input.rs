@@ -1,13 +1,15 @@
-//! Which files the example reads. Nothing here is about memory.
+//! Which files the example reads, and where it puts what it has found. Nothing here is about memory.
 
 use std::error::Error;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::{env, fs, process};
 
-const HELP: &str = "Measures and compares Rust sources, twice: cold and warm.
+const HELP: &str = "Measures and compares Rust sources, twice: cold and warm. Run again, it finds all of it on disk.
 
   --dir PATH   take the sources below PATH (may be repeated), not those of this crate's dependencies
   --limit N    take at most N files, spread over all of them
+  --cache DIR  keep results in DIR, not in `target/corpus-cache` (or, without `target`, in the temporary directory)
+  --out FILE   write the report to FILE
   --help       show this";
 
 /// A file: the crate it belongs to, its path in there, and its path on this machine.
@@ -18,22 +20,34 @@ pub(crate) struct Source {
     pub(crate) at: PathBuf,
 }
 
+/// What the command line asks for.
+pub(crate) struct Asked {
+    /// Sorted by crate and path.
+    pub(crate) sources: Vec<Source>,
+    pub(crate) cache: PathBuf,
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// A directory of sources. Without a name, each directory in it is taken for a crate.
 struct Root {
     name: Option<String>,
     dir: PathBuf,
 }
 
-/// The files that the command line asks for, sorted by crate and path.
-pub(crate) fn sources() -> Result<Vec<Source>, Box<dyn Error>> {
-    let (mut roots, mut limit) = (Vec::new(), usize::MAX);
+/// Reads the command line, and finds the files.
+pub(crate) fn asked() -> Result<Asked, Box<dyn Error>> {
+    let (mut roots, mut limit, mut cache, mut out) = (Vec::new(), usize::MAX, None, None);
     let mut args = env::args_os().skip(1);
     while let Some(arg) = args.next() {
+        let mut path = |option: &str, example: &str| {
+            let path =
+                args.next().ok_or(format!("{option}: the path is missing, as in `{option} {example}`"));
+            path.map(PathBuf::from)
+        };
         match arg.to_str() {
-            Some("--dir") => {
-                let dir = args.next().ok_or("--dir: the path is missing, as in `--dir src`")?.into();
-                roots.push(Root { name: None, dir });
-            }
+            Some("--dir") => roots.push(Root { name: None, dir: path("--dir", "src")? }),
+            Some("--cache") => cache = Some(path("--cache", ".memo")?),
+            Some("--out") => out = Some(path("--out", "report.txt")?),
             Some("--limit") => {
                 let n = args.next().unwrap_or_default();
                 let number = n.to_str().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
@@ -58,7 +72,16 @@ pub(crate) fn sources() -> Result<Vec<Source>, Box<dyn Error>> {
     }
     sources.sort_by(|a, b| (&a.krate, &a.path).cmp(&(&b.krate, &b.path)));
     let step = sources.len().div_ceil(limit);
-    Ok(sources.into_iter().step_by(step).collect())
+    let sources = sources.into_iter().step_by(step).collect();
+    Ok(Asked { sources, cache: cache.unwrap_or_else(default_cache), out })
+}
+
+/// The same at each run from here.
+fn default_cache() -> PathBuf {
+    match Path::new("target") {
+        target if target.is_dir() => target.join("corpus-cache"),
+        _ => env::temp_dir().join("memopool-corpus-cache"),
+    }
 }
 
 /// Adds the Rust files below `dir`; symbolic links are not followed.

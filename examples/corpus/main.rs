@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Loading a file is not memoized, and what follows is keyed by content: an edited file is seen at once, and only what
-//! depends on it is computed again. Here it all runs twice in one process: `cargo run --release --example corpus`.
+//! depends on it is computed again. Here it all runs twice in one process, and each process finds on disk what earlier
+//! ones have computed: `cargo run --release --example corpus`, twice.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressIterator, ProgressStyle};
-use input::Source;
+use input::{Asked, Source};
 use lexer::lex;
 use memopool::{Error, Key, Pool, Stats, memo};
 use serde::{Deserialize, Serialize};
@@ -215,17 +216,25 @@ fn table(cold: &Stats, warm: &Stats, wall: [Duration; 2]) {
     row("compute time saved", [cold, warm].map(|stats| time(stats.saved_time)));
 }
 
-/// Cold, then warm, then the figures.
+/// Cold (or from disk), then warm, then the figures.
 fn corpus() -> Result<(), Box<dyn std::error::Error>> {
-    let sources = input::sources()?;
-    let pool = Pool::builder().name("corpus").build()?;
+    let Asked { sources, cache, out } = input::asked()?;
+    let pool = Pool::builder().name("corpus").disk(&cache).build()?;
     let (cold, cold_time) = timed(|| run(&pool, &sources, "cold"));
     let (report, skipped) = cold?;
     skipped.iter().for_each(|line| eprintln!("{line}"));
     let cold_stats = pool.stats();
     let (warm, warm_time) = timed(|| run(&pool, &sources, "warm"));
     assert!(report == warm?.0, "the runs differ: did a file change in between?");
-    println!("{report}\nBoth runs gave this report.\n");
+    match out {
+        Some(path) => fs::write(path, report)?,
+        None => println!("{report}"),
+    }
+    println!("Both runs gave this report. What was computed is kept in {}.", cache.display());
+    if cold_stats.computed == 0 {
+        println!("Nothing was computed: all was there from earlier processes.");
+    }
+    println!();
     table(&cold_stats, &pool.stats().since(&cold_stats), [cold_time, warm_time]);
     Ok(())
 }

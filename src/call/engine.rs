@@ -8,11 +8,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::storage::Stage;
 use crate::config::Clock;
+use crate::error::Error;
 use crate::event::{Event, Listener, Stats, Tally, count};
 use crate::flight::AnyFlight;
 use crate::flight::claim::{Displaced, Slot, Table};
 use crate::flight::slots::SlotHash;
+use crate::memo::disk::tier::Tier;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::Runner;
@@ -41,15 +44,21 @@ pub(crate) struct Entry {
 // A key and its slot, side by side in one record: a pair of cache lines, which processors fetch together.
 const _: () = assert!(size_of::<(SlotKey, Slot<Entry, AnyFlight>)>() == 128);
 
+/// Writes a result that leaves the memory: made where its type is known.
+pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync>;
+
 /// See the [module](self).
 pub(crate) struct Engine {
     pub(crate) runner: Arc<Runner>,
     pub(super) slots: Arc<Slots>,
     pub(super) memory: Memory,
     pub(super) history: History,
+    /// `None`: nothing outlives the process.
+    pub(crate) disk: Option<Arc<Tier>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) on_event: Option<Listener>,
     tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
+    spillers: RwLock<BTreeMap<u32, Spiller>>,
     /// What `spawn` runs: not part of the statistics of calls.
     pub(super) spawned: Arc<Tally>,
     /// How many `Pool`s refer to this.
@@ -60,6 +69,7 @@ impl Engine {
     pub(crate) fn new(
         runner: Arc<Runner>,
         memory: u64,
+        disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
     ) -> Arc<Engine> {
@@ -68,9 +78,11 @@ impl Engine {
             slots: Arc::new(Table::new()),
             memory: Memory::new(memory),
             history: History::new(),
+            disk,
             clock,
             on_event,
             tallies: RwLock::default(),
+            spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
             handles: AtomicUsize::new(1),
         })
@@ -106,9 +118,10 @@ impl Engine {
             Account { hash: key.hash(), generation, weight },
             &|hash, generation| self.slots.holds(hash, generation),
             &mut |account| match self.slots.evict(account.hash, account.generation) {
-                Some(slot) => {
+                Some((key, slot)) => {
                     self.history.note(account.hash, Fate::Evicted);
                     if let Some(entry) = slot.into_entry() {
+                        self.spill(&key, &entry);
                         count(&entry.tally.evicted);
                         self.emit(&Event::Evicted { function: entry.tally.name, weight: entry.weight });
                         Self::discard(entry);
@@ -118,6 +131,34 @@ impl Engine {
                 None => false,
             },
         );
+    }
+
+    /// What leaves the memory goes to the disk, if that is how the disk is meant.
+    fn spill(&self, key: &SlotKey, entry: &Entry) {
+        let Some(disk) = self.disk.as_ref().filter(|disk| disk.takes_evicted()) else { return };
+        let spiller = self.spillers.read().get(&entry.owner).cloned();
+        if let Some(spiller) = spiller {
+            spiller(disk, key, entry, self.now());
+        }
+    }
+
+    /// How results of that owner are written when they leave the memory.
+    pub(super) fn spiller(&self, owner: u32, make: impl FnOnce() -> Spiller) {
+        if self.disk.as_ref().is_some_and(|disk| disk.takes_evicted())
+            && !self.spillers.read().contains_key(&owner)
+        {
+            let spiller = make();
+            self.spillers.write().insert(owner, spiller);
+        }
+    }
+
+    /// Where a run begins. (Not with the disk: this is asked by who submits.)
+    pub(super) fn first_stage(&self, stored: bool, refresh: bool) -> Stage {
+        match &self.disk {
+            Some(_) if stored && refresh => Stage::Forget,
+            Some(_) if stored => Stage::Look,
+            _ => Stage::Compute,
+        }
     }
 
     /// A slot was taken out by its owner: its entry is no longer counted, and dropped here.
@@ -142,7 +183,7 @@ impl Engine {
     }
 
     /// Forgets everything, or everything of one owner.
-    pub(crate) fn forget_all(&self, owner: Option<u32>) {
+    pub(crate) fn forget_all(&self, owner: Option<u32>) -> Result<(), Error> {
         if owner.is_none() {
             // First, so that the accountant does not look for what is about to be taken out.
             self.memory.clear();
@@ -150,6 +191,11 @@ impl Engine {
         let mine = |of: u32| owner.is_none_or(|owner| owner == of);
         for (hash, slot) in self.slots.drain(|entry| mine(entry.owner), |run| mine(run.owner)) {
             self.displaced(hash, Some(slot), Some(Fate::Forgotten));
+        }
+        match (&self.disk, owner) {
+            (None, _) => Ok(()),
+            (Some(disk), None) => disk.clear(),
+            (Some(disk), Some(owner)) => disk.forget_function(owner.to_le_bytes()),
         }
     }
 
@@ -159,6 +205,9 @@ impl Engine {
         stats.threads = self.runner.threads() as u64;
         stats.queued = self.runner.queued() as u64;
         stats.running = self.runner.running() as u64;
+        if let Some(disk) = &self.disk {
+            disk.add_to(&mut stats);
+        }
         stats
     }
 

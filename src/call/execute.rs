@@ -2,7 +2,7 @@
 //!
 //! A [`Run`] is the job. It owns the leader's guard and its ticket, so wherever it is dropped, its waiters are told and
 //! its pool counts it as gone. What is kept is decided here, in this order: nobody is left who wants it (the body may
-//! have cut corners), it was cheap, it can't be weighed, it does not fit, its generation has ended.
+//! have cut corners), it was cheap, it can't be weighed, it fits neither in memory nor on disk, its generation has ended.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,19 +10,24 @@ use std::time::Duration;
 
 use super::KeyRef;
 use super::engine::{Engine, Entry, nanos};
+use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
 use super::key::SlotKey;
+use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
+use crate::memo::disk::payload::{Meta, Packed};
+use crate::memo::disk::tier::{Permit, Tier};
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
+use crate::run::limit::Turn;
 use crate::run::timer::Alarm;
 use crate::run::wait_graph::{AnyNode, Node};
 use crate::run::{Runner, Ticket, Unit};
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, Weak, now, spawn};
 
 /// Which call a flight computes.
@@ -32,6 +37,8 @@ pub(crate) struct Origin {
     pub(crate) key: Option<KeyRef>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) runner: Arc<Runner>,
+    /// The outcome was not computed, but read from disk.
+    pub(crate) from_disk: AtomicBool,
 }
 
 /// A flight of this crate's calls.
@@ -49,6 +56,11 @@ pub(crate) struct Run<R: 'static> {
     pub(super) core: Option<Handle<R>>,
     pub(super) attempts: Attempts<R>,
     pub(super) ticket: Ticket,
+    pub(super) stage: Stage,
+    /// To write to the disk; `None` without one.
+    pub(super) permit: Option<Permit>,
+    /// For a slot; `None` without a limit.
+    pub(super) turn: Option<Turn>,
 }
 
 /// Why a body gave no value.
@@ -63,19 +75,80 @@ impl<R: Send + Sync + 'static> Run<R> {
         let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
     }
 
-    fn perform(self) {
-        let Run { engine, flight, guard, core, attempts, mut ticket } = self;
-        ticket.start();
-        let frame = context::enter(frame(&engine, &flight));
+    fn perform(mut self) {
+        self.ticket.start();
+        let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
+        let frame = context::enter(frame(&self.engine, &self.flight));
+        if self.stage != Stage::Compute {
+            match self.approach(helped) {
+                Next::Compute => {}
+                Next::Found(outcome, meta) => return self.found(outcome, &meta),
+                Next::Requeue => {
+                    drop(frame);
+                    return self.defer(None);
+                }
+                Next::Await(holder) => {
+                    drop(frame);
+                    return self.defer(Some(holder));
+                }
+            }
+        }
+        if self.turn.as_ref().is_some_and(|turn| !turn.enter()) {
+            drop(frame);
+            return self.wait_for_slot();
+        }
+        let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
+        let inside = turn.as_ref().map(Turn::run);
         let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
         let started = now();
         let result = bench.attempt(attempts);
         let took = started.elapsed();
         context::resume();
-        bench.conclude(guard, result, took);
+        drop(inside);
+        drop(turn);
+        bench.conclude(guard, result, took, permit);
         drop(frame);
         drop(ticket);
     }
+
+    /// The disk had it.
+    #[inline(never)]
+    fn found(self, outcome: Outcome<R>, meta: &Meta) {
+        let Run { engine, flight, guard, core, attempts, ticket, .. } = self;
+        // The arguments' `Drop` is user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
+        let tally = &flight.origin.tally;
+        flight.origin.from_disk.store(true, Ordering::Release);
+        count(&tally.disk_hits);
+        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
+            storage::announce(disk, core, tally, engine.now());
+        }
+        let shared = u64::from(flight.cell.interests());
+        tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
+        engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
+        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        let value: Arc<dyn Any + Send + Sync> = match &outcome {
+            Ok(value) => Arc::clone(value) as _,
+            Err(error) => Arc::new(error.clone()),
+        };
+        let weight = bench.weight_of(outcome.as_deref().ok(), Some(meta.raw_len)).ok();
+        let weight = weight.filter(|weight| engine.memory.fits(*weight));
+        let place = Keep { weight, kept: None, expires: meta.expires, cost: meta.compute };
+        bench.resolve(guard, place, value, outcome, None);
+        drop(ticket);
+    }
+}
+
+/// How an outcome is kept.
+struct Keep {
+    /// In memory: how heavy it is.
+    weight: Option<u64>,
+    /// On disk: its bytes.
+    kept: Option<Kept>,
+    /// Nanoseconds since the Unix epoch; 0: never.
+    expires: u64,
+    /// What it took, in nanoseconds.
+    cost: u64,
 }
 
 /// What the steps of a run look at.
@@ -131,7 +204,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let Some(at) = now().checked_add(timeout) else { return };
         let (flight, engine) = (Arc::downgrade(self.flight), Arc::downgrade(self.engine));
         let deadline = Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) };
-        self.engine.runner.timer().at(at, Box::new(deadline));
+        // Without a thread for the timer the body has no timeout: better than no body.
+        let _ = self.engine.runner.timer().at(at, Box::new(deadline));
     }
 
     /// Its waiters have left, for whatever reason.
@@ -140,7 +214,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 
     #[inline(never)]
-    fn conclude(&self, guard: Lead<R>, result: Result<R, Failure>, took: Duration) {
+    fn conclude(&self, guard: Lead<R>, result: Result<R, Failure>, took: Duration, permit: Option<Permit>) {
         let tally = &self.flight.origin.tally;
         if self.flight.cell.is_done() {
             // It ran over its timeout: counted then, and nobody waits for what it still says.
@@ -155,15 +229,14 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
-                let weight = self.weight_if_kept(&value, took);
-                self.resolve(guard, weight, Arc::clone(&value) as _, Ok(value), took);
+                let keep = self.keep_value(&value, took);
+                self.resolve(guard, keep, Arc::clone(&value) as _, Ok(value), permit);
             }
             Err(failure) => {
-                let (error, weight, fate) = match failure {
+                let (error, kept, fate) = match failure {
                     Failure::Raised(raised) => {
                         count(&tally.failed);
-                        let weight = raised.weight.map(|weight| weight.max(MIN_WEIGHT));
-                        (Error::failed(tally.name, raised.error), weight, Fate::Failed)
+                        (Error::failed(tally.name, raised.error), raised.kept, Fate::Failed)
                     }
                     Failure::Panicked(payload) => {
                         count(&tally.panicked);
@@ -175,77 +248,157 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 };
                 self.engine.emit(&Event::Failed { function: tally.name, error: &error });
                 self.engine.note(&self.flight.origin, fate);
-                let weight = weight.filter(|weight| !self.is_unwanted() && self.engine.memory.fits(*weight));
-                self.resolve(guard, weight, Arc::new(error.clone()), Err(error), took);
+                let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took);
+                if keep.kept.is_none()
+                    && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key)
+                    && let Some(permit) = &permit
+                {
+                    disk.note(key.key().as_bytes(), fate, permit);
+                }
+                self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
             }
         }
     }
 
-    /// Keeps the value if it has a weight, and settles the cell either way.
+    /// Keeps the outcome where it may be kept, and settles the cell either way.
     fn resolve(
         &self,
         guard: Lead<R>,
-        weight: Option<u64>,
+        keep: Keep,
         value: Arc<dyn Any + Send + Sync>,
         outcome: Outcome<R>,
-        took: Duration,
+        permit: Option<Permit>,
     ) {
         let tally = &self.flight.origin.tally;
-        let (Some(weight), Some(core), Some(key)) = (weight, self.core, &self.flight.origin.key) else {
+        let (Some(core), Some(key)) = (self.core, &self.flight.origin.key) else {
             drop(value);
             return guard.fail(outcome);
         };
-        let expires = match core.ttl {
-            None => 0,
-            Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
+        let Keep { weight, kept, expires, cost } = keep;
+        let spill = || {
+            if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
+                disk.put(storage::put(core, key, kept, expires, cost, tally, self.engine.now(), permit));
+            }
         };
-        let cost = nanos(took);
+        let Some(weight) = weight else {
+            drop(value);
+            return guard.pass(spill, outcome);
+        };
         let touched = AtomicU32::new(0);
         let owner = core.owner();
         let entry = Entry { value, weight, expires, cost, touched, owner, tally: Arc::clone(tally) };
-        let kept = |generation| self.engine.account(&key.slot, generation, weight, tally);
+        let kept = |generation| {
+            spill();
+            self.engine.account(&key.slot, generation, weight, tally);
+        };
         if guard.publish(entry, kept, outcome).is_some() {
             // Forgotten, refreshed or cleared while it ran: its waiters have it, the cache does not.
             self.engine.note(&self.flight.origin, Fate::Forgotten);
         }
+        if let Some(disk) = &self.engine.disk {
+            disk.hold_back();
+        }
     }
 
-    /// The weight of a value that is to be kept.
-    fn weight_if_kept(&self, value: &R, took: Duration) -> Option<u64> {
-        let core = self.core?;
+    /// How a value is to be kept.
+    fn keep_value(&self, value: &R, took: Duration) -> Keep {
+        let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
+        let Some(core) = self.core else { return keep };
         let origin = &self.flight.origin;
         if self.is_unwanted() {
             self.engine.note(origin, Fate::GivenUp);
-            return None;
+            return keep;
         }
         if took <= core.cost_above && core.cost_above > Duration::ZERO {
             self.engine.note(origin, Fate::Cheap);
-            return None;
+            return keep;
         }
-        let weighed = catch_unwind(AssertUnwindSafe(|| match core.weigh {
-            Weigh::Encoded(size) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
-            Weigh::Plain => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
-            Weigh::Given(weigh) => Ok(weigh(value)),
-        }));
-        let (fate, reason) = match weighed {
-            Ok(Ok(weight)) if self.engine.memory.fits(weight) => return Some(weight),
-            Ok(Ok(weight)) => (
+        let mut bytes = None;
+        if let Some(disk) = self.disk_for(core, core.format.is_some()) {
+            storage::announce(disk, core, &origin.tally, self.engine.now());
+            let checked = origin.tally.checked.load(Ordering::Relaxed);
+            match storage::encode(disk, core, value, checked) {
+                Ok(kept) => {
+                    // What was streamed to a file was not read back.
+                    if let Packed::Bytes { .. } = kept.packed {
+                        origin.tally.checked.store(true, Ordering::Relaxed);
+                    }
+                    bytes = Some(kept.encoded.bytes);
+                    keep.kept = Some(kept);
+                }
+                Err(unkept) => {
+                    if let Unkept::Unfit(_, written) = &unkept {
+                        bytes = Some((*written).max(size_of::<R>() as u64));
+                    }
+                    unkept.tell(disk, &origin.tally);
+                }
+            }
+        }
+        let (fate, reason) = match self.weight_of(Some(value), bytes) {
+            Ok(weight) if self.engine.memory.fits(weight) => {
+                keep.weight = Some(weight);
+                return keep;
+            }
+            Ok(_) if keep.kept.is_some() => return keep,
+            Ok(weight) => (
                 Fate::TooLarge,
                 format!(
                     "it weighs {weight} bytes, more than the whole memory of {}; give the pool more `memory`",
                     self.engine.memory.bound()
                 ),
             ),
-            Ok(Err(error)) => {
-                (Fate::NotWeighed, format!("it can't be encoded: {error}; make the function `in_memory`"))
-            }
-            Err(panic) => {
-                (Fate::NotWeighed, format!("weighing it panicked: {}", crate::error::panic_text(&*panic)))
-            }
+            Err(reason) => (Fate::NotWeighed, reason),
         };
         self.engine.note(origin, fate);
         self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
-        None
+        keep
+    }
+
+    /// The disk, if what this run ends in is to be written now.
+    fn disk_for(&self, core: &Core<R>, storable: bool) -> Option<&Tier> {
+        let Origin { key, tally, .. } = &self.flight.origin;
+        let (disk, key) = (self.engine.disk.as_ref()?, key.as_ref()?);
+        (storable && disk.takes(tally, key.key().as_bytes(), &core.digest)).then_some(disk)
+    }
+
+    /// How an error is to be kept, if at all.
+    fn keep_error(&self, error: Option<KeptError>, took: Duration) -> Keep {
+        let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
+        let Some(error) = error else { return keep };
+        let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
+        keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
+        let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
+        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, revives)) {
+            keep.kept = storage::error(disk, error);
+        }
+        keep
+    }
+
+    /// When what is computed now expires.
+    fn expires(&self) -> u64 {
+        match self.core.and_then(|core| core.ttl) {
+            None => 0,
+            Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
+        }
+    }
+
+    /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.
+    fn weight_of(&self, value: Option<&R>, bytes: Option<u64>) -> Result<u64, String> {
+        let (Some(core), Some(value)) = (self.core, value) else {
+            return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
+        };
+        let weighed = catch_unwind(AssertUnwindSafe(|| match (core.weigh, bytes) {
+            (Weigh::Given(weigh), _) => Ok(weigh(value)),
+            (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
+            (Weigh::Encoded(size), None) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
+            (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
+        }));
+        match weighed {
+            Ok(weight) => {
+                weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
+            }
+            Err(panic) => Err(format!("weighing it panicked: {}", crate::error::panic_text(&*panic))),
+        }
     }
 }
 
@@ -307,6 +460,11 @@ impl Engine {
 }
 
 impl Origin {
+    pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
+        let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
+        Origin { key, tally, runner, from_disk: AtomicBool::new(false) }
+    }
+
     /// `name(#short-key)`, or the name alone.
     pub(crate) fn label(&self) -> String {
         match &self.key {
@@ -325,6 +483,10 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
         if let Some(run) = self.cell.start() {
             run.run();
         }
+    }
+
+    fn mark_parked(&self, parked: bool) {
+        self.parked.store(parked, Ordering::Release);
     }
 
     fn abandon(&self) {

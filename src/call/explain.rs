@@ -28,6 +28,8 @@ use crate::memo::history::Fate;
 pub enum Explain {
     /// A hit: the result is kept in memory.
     InMemory,
+    /// A hit: the result is kept on disk.
+    OnDisk,
     /// A join: a run is in flight.
     InFlight,
     /// A miss: this call was never computed here.
@@ -52,6 +54,17 @@ pub enum Explain {
     TooLarge,
     /// A miss: the last result could not be encoded or weighed.
     NotEncodable,
+    /// A miss: what is on disk was computed by another version of the function's code.
+    OtherVersion {
+        /// The version that is there.
+        stored: String,
+        /// The version that was asked for.
+        asked: String,
+    },
+    /// A miss: what is on disk is damaged.
+    Corrupt,
+    /// A miss: what is on disk was stored by a build in which the result's type had other fields, variants or names.
+    TypeChanged,
     /// Submitting would fail.
     Invalid(Error),
 }
@@ -71,12 +84,14 @@ impl Explain {
             Some(Fate::Cheap) => Explain::TooCheap,
             Some(Fate::TooLarge) => Explain::TooLarge,
             Some(Fate::NotWeighed) => Explain::NotEncodable,
+            Some(Fate::Corrupt) => Explain::Corrupt,
+            Some(Fate::TypeChanged) => Explain::TypeChanged,
         }
     }
 
     /// Whether no run would be started.
     pub fn is_hit(&self) -> bool {
-        matches!(self, Explain::InMemory | Explain::InFlight)
+        matches!(self, Explain::InMemory | Explain::OnDisk | Explain::InFlight)
     }
 }
 
@@ -84,6 +99,7 @@ impl fmt::Display for Explain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Explain::InMemory => "hit: kept in memory",
+            Explain::OnDisk => "hit: kept on disk",
             Explain::InFlight => "join: a run is in flight",
             Explain::NeverSeen => "miss: never computed here, or too long ago to tell",
             Explain::Expired => "miss: the kept result was older than its `ttl`",
@@ -100,6 +116,11 @@ impl fmt::Display for Explain {
             Explain::NotEncodable => {
                 "miss: the last result could not be encoded or weighed (`in_memory` needs no encoding)"
             }
+            Explain::OtherVersion { stored, asked } => {
+                return write!(f, "miss: what is on disk was computed by another version of the function: {stored}, not {asked}");
+            }
+            Explain::Corrupt => "miss: what is on disk is damaged",
+            Explain::TypeChanged => "miss: what is on disk was stored when the result's type was another",
             Explain::Invalid(error) => return write!(f, "invalid: {error}"),
         })
     }

@@ -10,10 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Call;
+use super::format::{Format, KeptError};
 use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
 use crate::error::Error;
 use crate::memo::codec;
+use crate::run::limit::Limit;
 use crate::sync::{Arc, Mutex};
 
 /// A function whose results are remembered: its identity, its body, and how its results are kept.
@@ -62,8 +64,8 @@ pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Result<R, Raised> + Send>;
 /// The error that a body returned.
 pub(crate) struct Raised {
     pub(super) error: Box<dyn StdError + Send + Sync>,
-    /// Its weight, when errors of this function are kept.
-    pub(super) weight: Option<u64>,
+    /// Its encoding, when errors of this function are kept.
+    pub(super) kept: Option<KeptError>,
 }
 
 /// A shared core: without a reference count when it lives as long as the program.
@@ -86,13 +88,17 @@ pub(super) struct Core<R> {
     /// A `Body<A, R>`.
     body: Arc<dyn Any + Send + Sync>,
     pub(super) weigh: Weigh<R>,
+    /// How results become bytes and come back; `None`: they never leave memory.
+    pub(super) format: Option<Format<R>>,
     pub(super) ttl: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
     pub(super) cost_above: Duration,
+    pub(super) limit: Option<Limit>,
 }
 
 /// How heavy a result is.
+#[derive(Debug)]
 pub(super) enum Weigh<R> {
     /// The size of its encoding.
     Encoded(fn(&R) -> Result<u64, String>),
@@ -121,6 +127,7 @@ pub(super) struct Parts<A, R> {
     pub(super) run: Run<A, R>,
     pub(super) encode: Encode<A>,
     pub(super) weigh: Weigh<R>,
+    pub(super) format: Option<Format<R>>,
     /// The digest of the state, if there is one.
     pub(super) state: Result<Option<[u8; 32]>, Error>,
     /// Everything is known from the types: one core serves all equal functions.
@@ -209,7 +216,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             let (identity, clash) = core.signature.register();
             core.identity = identity;
             core.invalid = clash.or(core.broken_state.clone());
-            core.digest = with_state(identity, core.state);
+            core.digest = with_state(&identity.digest, core.state);
         })
     }
 
@@ -321,7 +328,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     }
 
     pub(super) fn assemble(parts: Parts<A, R>) -> Self {
-        let Parts { name, code, function, function_name, run, encode, weigh, state, plain } = parts;
+        let Parts { name, code, function, function_name, run, encode, weigh, format, state, plain } = parts;
         let signature = Signature {
             name,
             code,
@@ -338,16 +345,18 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         let core = || Core {
             identity,
             signature,
-            digest: with_state(identity, state),
+            digest: with_state(&identity.digest, state),
             state,
             invalid: clash.clone().or_else(|| broken_state.clone()),
             broken_state,
             body: Arc::new(Body { run, encode, copy: None }),
             weigh,
+            format,
             ttl: None,
             timeout: None,
             retries: 0,
             cost_above: Duration::ZERO,
+            limit: None,
         };
         let core = match plain {
             Some(flavour) if clash.is_none() => intern((identity.id, flavour), core),
@@ -371,7 +380,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         core.body.downcast_ref().expect("a function's body takes its own arguments")
     }
 
-    fn with(self, change: impl FnOnce(&mut Core<R>)) -> Self {
+    pub(super) fn with(self, change: impl FnOnce(&mut Core<R>)) -> Self {
         let mut core = Core { signature: self.core.signature.clone(), ..self.core.copy() };
         change(&mut core);
         Func { core: Handle::Shared(Arc::new(core)), ..self }
@@ -388,10 +397,10 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
 }
 
 /// The digest of a function with its state.
-fn with_state(identity: &Identity, state: Option<[u8; 32]>) -> [u8; 32] {
+pub(super) fn with_state(identity: &[u8; 32], state: Option<[u8; 32]>) -> [u8; 32] {
     match state {
-        None => identity.digest,
-        Some(state) => *blake3::keyed_hash(&identity.digest, &state).as_bytes(),
+        None => *identity,
+        Some(state) => *blake3::keyed_hash(identity, &state).as_bytes(),
     }
 }
 
@@ -425,15 +434,13 @@ impl<R> Core<R> {
             invalid: self.invalid.clone(),
             broken_state: self.broken_state.clone(),
             body: Arc::clone(&self.body),
-            weigh: match self.weigh {
-                Weigh::Encoded(size) => Weigh::Encoded(size),
-                Weigh::Plain => Weigh::Plain,
-                Weigh::Given(weigh) => Weigh::Given(weigh),
-            },
+            weigh: self.weigh,
+            format: self.format,
             ttl: self.ttl,
             timeout: self.timeout,
             retries: self.retries,
             cost_above: self.cost_above,
+            limit: self.limit.clone(),
         }
     }
 }
@@ -443,6 +450,14 @@ impl<R: Serialize + 'static> Weigh<R> {
         Weigh::Encoded(codec::encoded_size::<R>)
     }
 }
+
+impl<R> Clone for Weigh<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Weigh<R> {}
 
 impl<R> Deref for Handle<R> {
     type Target = Core<R>;

@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Call;
+use super::format::Format;
 use super::func::{Attempts, Core, Func, Parts, Raised, Run, Weigh};
 use super::identity::{Code, Deps, Signature};
 use super::key::{EncodeError, Encoder};
-use super::named::{ErrorsCached, ErrorsDropped, raise};
+use super::named::{ErrorsCached, ErrorsDropped, KeepErrors, raise};
 use crate::sync::Arc;
 
 /// A `Result`, whatever it is called.
@@ -76,7 +77,7 @@ impl<A: Send + 'static> Memo<A> {
         R: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Fn(A) -> R + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::encoded(), Arc::new(move |args| Ok(f(args))))
+        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), Arc::new(move |args| Ok(f(args))))
     }
 
     /// Results never leave memory.
@@ -85,7 +86,7 @@ impl<A: Send + 'static> Memo<A> {
         R: Send + Sync + 'static,
         F: Fn(A) -> R + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::Plain, Arc::new(move |args| Ok(f(args))))
+        self.end::<R, F>(Weigh::Plain, None, Arc::new(move |args| Ok(f(args))))
     }
 
     /// May fail; errors are not kept.
@@ -95,7 +96,7 @@ impl<A: Send + 'static> Memo<A> {
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
         F: Fn(A) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::encoded(), fallible(f, raise::<E, ErrorsDropped>))
+        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), fallible(f, raise::<E, ErrorsDropped>))
     }
 
     /// May fail; errors are not kept, results never leave memory.
@@ -105,7 +106,7 @@ impl<A: Send + 'static> Memo<A> {
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
         F: Fn(A) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::Plain, fallible(f, raise::<E, ErrorsDropped>))
+        self.end::<R, F>(Weigh::Plain, None, fallible(f, raise::<E, ErrorsDropped>))
     }
 
     /// May fail; errors are kept.
@@ -115,7 +116,9 @@ impl<A: Send + 'static> Memo<A> {
         E: Into<Box<dyn StdError + Send + Sync>> + Serialize + DeserializeOwned + 'static,
         F: Fn(A) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::encoded(), fallible(f, raise::<E, ErrorsCached>))
+        let revive = <ErrorsCached as KeepErrors<E>>::revive();
+        let format = Format { revive, ..Format::new() };
+        self.end::<R, F>(Weigh::encoded(), Some(format), fallible(f, raise::<E, ErrorsCached>))
     }
 
     /// May fail; errors are kept, nothing leaves memory.
@@ -125,10 +128,15 @@ impl<A: Send + 'static> Memo<A> {
         E: Into<Box<dyn StdError + Send + Sync>> + Serialize + DeserializeOwned + 'static,
         F: Fn(A) -> Result<R, E> + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::Plain, fallible(f, raise::<E, ErrorsCached>))
+        self.end::<R, F>(Weigh::Plain, None, fallible(f, raise::<E, ErrorsCached>))
     }
 
-    fn end<R: Send + Sync + 'static, F: 'static>(self, weigh: Weigh<R>, run: Run<A, R>) -> Func<A, R> {
+    fn end<R: Send + Sync + 'static, F: 'static>(
+        self,
+        weigh: Weigh<R>,
+        format: Option<Format<R>>,
+        run: Run<A, R>,
+    ) -> Func<A, R> {
         let mut deps = Deps::default();
         (self.deps)(&mut deps);
         Func::assemble(Parts {
@@ -138,6 +146,7 @@ impl<A: Send + 'static> Memo<A> {
             function_name: type_name::<F>(),
             encode: self.encode,
             weigh,
+            format,
             state: Ok(None),
             plain: None,
             run,

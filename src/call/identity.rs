@@ -113,6 +113,28 @@ impl Signature {
         *hasher.finalize().as_bytes()
     }
 
+    /// What all versions of the function share.
+    pub(super) fn family(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for part in [KEY_FORMAT, &self.name, self.args, self.result] {
+            frame(&mut hasher, part.as_bytes());
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The version, in words.
+    pub(super) fn label(&self) -> String {
+        match &*self.code {
+            [] => "no version".into(),
+            [b'v', version @ ..] if self.code.len() < 32 => {
+                format!("version {}", String::from_utf8_lossy(version))
+            }
+            [a, b, c, d, ..] => format!("code {a:02x}{b:02x}{c:02x}{d:02x}"),
+            _ => "another version".into(),
+        }
+    }
+
     fn clash(&self, known: &Registered) -> Error {
         let Signature { name, args, result, function_name, .. } = self;
         Error::invalid(format!(

@@ -5,9 +5,11 @@
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
 //! 5. [`execute`] — one run, from its job to its last callback.
-//! 6. [`explain`] — what submitting a call would find, and why.
-//! 7. [`boxed`] — calls whose arguments' type is hidden.
-//! 8. [`spawn`] — closures, unremembered.
+//! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
+//! 7. [`explain`] — what submitting a call would find, and why.
+//! 8. [`boxed`] — calls whose arguments' type is hidden.
+//! 9. [`spawn`] — closures, unremembered.
+//! 10. [`limit`] — functions of which only so many may run at a time.
 //!
 //! # Hot path and cold path
 //!
@@ -22,12 +24,15 @@ mod boxed;
 pub(crate) mod engine;
 pub(crate) mod execute;
 mod explain;
+pub(crate) mod format;
 pub(crate) mod func;
 pub(crate) mod generated;
 pub(crate) mod identity;
 pub(crate) mod key;
+mod limit;
 pub(crate) mod named;
 mod spawn;
+mod storage;
 
 use std::any::Any;
 use std::fmt;
@@ -39,9 +44,12 @@ use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
+use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
+use crate::run::limit::Limit;
 use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
+use crate::sync::atomic::AtomicBool;
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
@@ -51,6 +59,7 @@ use func::{Attempts, Encode, Handle, Start};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 pub(crate) use spawn::spawn;
+use storage::Stage;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -214,7 +223,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin { key: Some(key), tally: Arc::clone(&tally), runner: Arc::clone(&engine.runner) };
+        let origin = Origin::new(Some(key), &tally, engine);
         let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
@@ -230,8 +239,11 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 count(&tally.led);
                 let place = Place { table: Arc::clone(&engine.slots), key: slot, generation };
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
-                let Call { core, args, start, .. } = self;
-                launch(engine, flight.clone(), guard, Some(core), ticket, |core| match core {
+                let Call { core, args, start, refresh, .. } = self;
+                engine.spiller(core.owner(), || storage::spiller(core.clone()));
+                let stage = engine.first_stage(core.format.is_some(), refresh);
+                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
+                launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
                 });
@@ -284,9 +296,22 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             },
             |_| None::<()>,
         );
-        match found {
-            Peek::Hit(Read { value, .. }) => value.downcast().ok(),
-            _ => None,
+        match (found, &engine.disk) {
+            (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
+            (_, None) => None,
+            (_, Some(tier)) => {
+                let key = self.key_ref(slot).key();
+                match storage::read(
+                    tier,
+                    &self.core,
+                    key.as_bytes(),
+                    || engine.tally(self.core.identity),
+                    now,
+                ) {
+                    OnDisk::Value(outcome, _) => outcome.ok(),
+                    OnDisk::Nothing(_) => None,
+                }
+            }
         }
     }
 
@@ -294,7 +319,10 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     pub(crate) fn forget(&self, engine: &Engine) -> Result<(), Error> {
         let slot = self.probe()?;
         engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
-        Ok(())
+        match &engine.disk {
+            Some(tier) if self.core.format.is_some() => tier.forget(self.key_ref(slot).key().as_bytes()),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn explain(&self, engine: &Engine) -> Explain {
@@ -307,8 +335,28 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,
             Peek::Stale => Explain::Expired,
-            Peek::Vacant => Explain::of(engine.history.recall(slot.hash())),
+            Peek::Vacant => {
+                let fate = engine.history.recall(slot.hash());
+                match engine.disk.as_ref().filter(|_| self.core.format.is_some()) {
+                    None => Explain::of(fate),
+                    Some(tier) => {
+                        let key = self.key_ref(slot).key();
+                        let tally = || engine.tally(self.core.identity);
+                        storage::explain(tier, &self.core, key.as_bytes(), tally, now, fate, |digest| {
+                            self.key_under(digest)
+                        })
+                    }
+                }
+            }
         }
+    }
+
+    /// The key that the same arguments have with the identity of that digest.
+    fn key_under(&self, digest: &[u8; 32]) -> Option<Key> {
+        let digest = func::with_state(digest, self.core.state);
+        let mut encoder = Encoder::new(&digest, 0, false);
+        self.encode(&mut encoder).ok()?;
+        Some(encoder.finish().key(&digest))
     }
 
     /// The key of the arguments.
@@ -396,33 +444,43 @@ fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Ou
 }
 
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
-    Arc::new(Flight { id: ids::unique(), timed, origin, cell: Cell::new() })
+    let parked = AtomicBool::new(false);
+    Arc::new(Flight { id: ids::unique(), timed, parked, origin, cell: Cell::new() })
 }
 
-/// Makes the job and queues it. Whatever fails on the way settles the cell.
-fn launch<R: Send + Sync + 'static>(
-    engine: &Arc<Engine>,
+/// What a run is made of, but for its arguments.
+struct Launch<R: Send + Sync + 'static> {
     flight: Arc<CallFlight<R>>,
     guard: execute::Lead<R>,
     core: Option<Handle<R>>,
     ticket: Ticket,
-    attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>,
-) {
-    // Making arguments owned is user code (`Clone`).
-    let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
-        Ok(attempts) => attempts,
-        Err(panic) => {
-            count(&flight.origin.tally.panicked);
-            return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+    stage: Stage,
+}
+
+impl<R: Send + Sync + 'static> Launch<R> {
+    /// Makes the job and queues it. Whatever fails on the way settles the cell.
+    fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>) {
+        let Launch { flight, guard, core, ticket, stage } = self;
+        // Making arguments owned is user code (`Clone`).
+        let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
+            Ok(attempts) => attempts,
+            Err(panic) => {
+                count(&flight.origin.tally.panicked);
+                return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+            }
+        };
+        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
+        let runner = Arc::clone(&engine.runner);
+        let permit = None;
+        let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
+        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
+        if let Err(run) = flight.cell.arm(run) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            return;
         }
-    };
-    let run = Run { engine: Arc::clone(engine), flight: Arc::clone(&flight), guard, core, attempts, ticket };
-    if let Err(run) = flight.cell.arm(run) {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
-        return;
-    }
-    if let Err(error) = engine.runner.push(Arc::clone(&flight) as _) {
-        flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
+            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::format::{Format, KeptError, Revive};
 use super::func::{Func, Parts, Raised, Run, Weigh};
 use super::key::Encoder;
 use crate::error::{Error, panic_text};
-use crate::memo::codec;
 use crate::sync::Arc;
 
 /// A function in the making: [`Func::named`], then what applies, then [`func`](Self::func) or
@@ -76,13 +76,15 @@ pub struct ErrorsCached;
 /// How results of type `R` are kept. Sealed: [`Stored`] and [`InMemory`].
 pub trait Keep<R>: Sealed {
     #[doc(hidden)]
-    fn weigher() -> Weigher<R>;
+    fn keeping() -> Keeping<R>;
 }
 
 /// How errors of type `E` are kept. Sealed: [`ErrorsDropped`] and [`ErrorsCached`].
 pub trait KeepErrors<E>: Sealed {
     #[doc(hidden)]
-    fn weight(error: &E) -> Option<u64>;
+    fn keep(error: &E) -> Option<KeptError>;
+    #[doc(hidden)]
+    fn revive() -> Option<Revive>;
 }
 
 /// Closes the traits of this file.
@@ -93,11 +95,21 @@ pub trait Sealed {
 
 /// Opaque outside the crate.
 #[doc(hidden)]
-pub struct Weigher<R>(pub(super) Weigh<R>);
+pub struct Keeping<R> {
+    weigh: Weigh<R>,
+    format: Option<Format<R>>,
+}
 
-impl<R> fmt::Debug for Weigher<R> {
+impl<R> fmt::Debug for Keeping<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Weigher(..)")
+        f.write_str("Keeping(..)")
+    }
+}
+
+impl<R> Keeping<R> {
+    fn and_errors(mut self, revive: Option<Revive>) -> Self {
+        self.format = self.format.map(|format| Format { revive, ..format });
+        self
     }
 }
 
@@ -165,26 +177,37 @@ impl Sealed for ErrorsCached {
 }
 
 impl<R: Serialize + DeserializeOwned + 'static> Keep<R> for Stored {
-    fn weigher() -> Weigher<R> {
-        Weigher(Weigh::encoded())
+    fn keeping() -> Keeping<R> {
+        Keeping { weigh: Weigh::encoded(), format: Some(Format::new()) }
     }
 }
 
 impl<R> Keep<R> for InMemory {
-    fn weigher() -> Weigher<R> {
-        Weigher(Weigh::Plain)
+    fn keeping() -> Keeping<R> {
+        Keeping { weigh: Weigh::Plain, format: Option::None }
     }
 }
 
 impl<E> KeepErrors<E> for ErrorsDropped {
-    fn weight(_: &E) -> Option<u64> {
+    fn keep(_: &E) -> Option<KeptError> {
+        Option::None
+    }
+
+    fn revive() -> Option<Revive> {
         Option::None
     }
 }
 
-impl<E: Serialize + DeserializeOwned + 'static> KeepErrors<E> for ErrorsCached {
-    fn weight(error: &E) -> Option<u64> {
-        codec::encoded_size(error).ok()
+impl<E> KeepErrors<E> for ErrorsCached
+where
+    E: Into<Box<dyn StdError + Send + Sync>> + Serialize + DeserializeOwned + 'static,
+{
+    fn keep(error: &E) -> Option<KeptError> {
+        KeptError::of(error)
+    }
+
+    fn revive() -> Option<Revive> {
+        Some(Revive::new::<E>())
     }
 }
 
@@ -290,7 +313,8 @@ macro_rules! ends {
                 K: Keep<R>,
             {
                 captures_nothing!(F);
-                self.end::<A, R, F>(|$named| {
+                let keeping = K::keeping();
+                self.end::<A, R, F>(keeping, |$named| {
                     let $f = f;
                     Arc::new(move |$args: A| Ok($make))
                 })
@@ -307,7 +331,8 @@ macro_rules! ends {
                 X: KeepErrors<E>,
             {
                 captures_nothing!(F);
-                self.end::<A, R, F>(|$named| {
+                let keeping = K::keeping().and_errors(X::revive());
+                self.end::<A, R, F>(keeping, |$named| {
                     let $f = f;
                     Arc::new(move |$args: A| $make.map_err(raise::<E, X>))
                 })
@@ -323,17 +348,16 @@ ends!([S: Serialize, C: Sized] With<S>, With<C>, (S, C), |named, f, args| f(&nam
 
 /// The error a body returned, with its weight if it is kept.
 pub(super) fn raise<E: Into<Box<dyn StdError + Send + Sync>>, X: KeepErrors<E>>(error: E) -> Raised {
-    let weight = X::weight(&error);
-    Raised { error: error.into(), weight }
+    let kept = X::keep(&error);
+    Raised { error: error.into(), kept }
 }
 
 impl<S: StateDigest, C: Resource, K: Sealed, X: Sealed> Named<S, C, K, X> {
-    fn end<A, R, F>(self, make: impl FnOnce(Self) -> Run<A, R>) -> Func<A, R>
+    fn end<A, R, F>(self, keeping: Keeping<R>, make: impl FnOnce(Self) -> Run<A, R>) -> Func<A, R>
     where
         A: Serialize + Send + 'static,
         R: Send + Sync + 'static,
         F: 'static,
-        K: Keep<R>,
     {
         Func::assemble(Parts {
             name: Arc::clone(&self.name),
@@ -341,7 +365,8 @@ impl<S: StateDigest, C: Resource, K: Sealed, X: Sealed> Named<S, C, K, X> {
             function: TypeId::of::<F>(),
             function_name: type_name::<F>(),
             encode: |args, encoder| encoder.any_args(args),
-            weigh: K::weigher().0,
+            weigh: keeping.weigh,
+            format: keeping.format,
             state: self.state.digest(&self.name),
             plain: (S::EMPTY && C::EMPTY).then_some(K::FLAVOUR | X::FLAVOUR),
             run: make(self),

@@ -2,7 +2,8 @@
 
 use super::engine::Engine;
 use super::execute::Origin;
-use super::{launch, new_flight};
+use super::storage::Stage;
+use super::{Launch, new_flight};
 use crate::error::Error;
 use crate::flight::claim::Guard;
 use crate::run::Patience;
@@ -19,12 +20,10 @@ where
         Ok(ticket) => ticket,
         Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
     };
-    let origin = Origin { key: None, tally: Arc::clone(&engine.spawned), runner: Arc::clone(&engine.runner) };
-    let flight = new_flight::<R>(origin, false);
+    let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
-    launch(engine, Arc::clone(&flight), guard, None, ticket, move |_| {
-        Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))()))
-    });
+    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage: Stage::Compute };
+    launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
     Task::in_flight(flight, 0, None)
 }

@@ -5,6 +5,7 @@
 //! | state | may be read or written in it |
 //! |---|---|
 //! | `Claimed` | the leader is still making its arguments owned; no job yet |
+//! | `Aside` | the run waits for something outside the process, before its body begins; its job is with whoever asks for that |
 //! | `Queued(job)` | the job, taken exactly once by whoever starts it |
 //! | `Running` | nothing: the job belongs to the thread that runs it |
 //! | `Done(outcome)` | the outcome, for good |
@@ -13,10 +14,11 @@
 //!
 //! | from | to | who |
 //! |---|---|---|
-//! | `Claimed` | `Queued` | the leader, once ([`Cell::arm`]) |
+//! | `Claimed`, `Aside` | `Queued` | the leader, or whoever set the run aside ([`Cell::arm`]) |
 //! | `Queued` | `Running` | one worker, or one waiter that helps ([`Cell::start`]); the other finds nothing to start |
+//! | `Running` | `Aside` | the run itself, whose body has not begun ([`Cell::set_aside`]): it goes on later, elsewhere |
 //! | any but `Done` | `Done` | whoever has an outcome first: the run, its timer, the guard that is dropped unfinished ([`Cell::finish`]) |
-//! | `Claimed`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
+//! | `Claimed`, `Aside`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
 //!
 //! Each submission is one *interest*. Withdrawing one settles that interest alone; the last one withdrawn from a
 //! `Running` cell marks it *given up*: the body can see that, nobody can join it any more, and it still ends in `Done`.
@@ -70,6 +72,7 @@ struct State<J, T> {
 
 enum Phase<J, T> {
     Claimed,
+    Aside,
     Queued(J),
     Running,
     Done(T),
@@ -119,7 +122,7 @@ impl<J, T: Clone> Cell<J, T> {
     pub(crate) fn arm(&self, job: J) -> Result<(), J> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Claimed => {
+            Phase::Claimed | Phase::Aside => {
                 state.phase = Phase::Queued(job);
                 Ok(())
             }
@@ -137,6 +140,16 @@ impl<J, T: Clone> Cell<J, T> {
                 None
             }
         }
+    }
+
+    /// The run stops before its body begins, to be armed again. `false`: nobody is left who wants it, or it is settled.
+    pub(crate) fn set_aside(&self) -> bool {
+        let mut state = self.state.lock();
+        let open = matches!(state.phase, Phase::Running) && !self.is_given_up();
+        if open {
+            state.phase = Phase::Aside;
+        }
+        open
     }
 
     /// One more submission wants the outcome. `None` when the run is over or given up: start another.
@@ -300,6 +313,12 @@ impl<J, T: Clone> Cell<J, T> {
     /// How many submissions have shared the run, withdrawn ones included.
     pub(crate) fn interests(&self) -> Interest {
         self.state.lock().interests
+    }
+
+    /// How many wakers are left in it.
+    #[cfg(test)]
+    pub(crate) fn waiters(&self) -> usize {
+        self.state.lock().waiters.len()
     }
 
     /// Nobody is left who wants the outcome: the body should stop, and what it returns is not stored.

@@ -150,8 +150,8 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
         })
     }
 
-    /// Takes a result out if it still is the one that the accountant means.
-    pub(crate) fn evict(&self, hash: u64, generation: u64) -> Displaced<E, F> {
+    /// Takes a result out, with its key, if it still is the one that the accountant means.
+    pub(crate) fn evict(&self, hash: u64, generation: u64) -> Option<(K, Slot<E, F>)> {
         self.slots.remove_by_hash(hash, |slot| {
             slot.generation == generation && matches!(slot.state, State::Done(_))
         })
@@ -161,6 +161,13 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
     pub(crate) fn holds(&self, hash: u64, generation: u64) -> bool {
         self.slots
             .any_by_hash(hash, |slot| slot.generation == generation && matches!(slot.state, State::Done(_)))
+    }
+
+    /// Whether that generation of the key is in flight still.
+    fn is_running(&self, key: &K, generation: u64) -> bool {
+        let running =
+            |slot: &Slot<E, F>| slot.generation == generation && matches!(slot.state, State::Running(_));
+        self.slots.read(key, |slot| slot.is_some_and(running))
     }
 
     fn publish(&self, key: K, generation: u64, entry: E) -> Result<(), E> {
@@ -260,6 +267,17 @@ impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
             duty.flight.finish(outcome);
         }
         refused
+    }
+
+    /// Keeps nothing in the table: tells `elsewhere` if its generation has not ended, frees the slot, settles the cell.
+    pub(crate) fn pass(mut self, elsewhere: impl FnOnce(), outcome: R::Outcome) {
+        let place = self.duty.as_ref().and_then(|duty| duty.place.as_ref());
+        if place.is_some_and(|place| place.table.is_running(&place.key, place.generation)) {
+            elsewhere();
+        }
+        if let Some(duty) = self.duty.take() {
+            duty.fail(outcome);
+        }
     }
 
     /// Keeps nothing: the slot is free again, then the cell is settled.

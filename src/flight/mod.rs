@@ -15,6 +15,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::sync::Arc;
+use crate::sync::atomic::AtomicBool;
 
 /// What a run ends in.
 pub(crate) type Outcome<R> = Result<Arc<R>, Error>;
@@ -36,6 +37,8 @@ pub(crate) struct Flight<O, R, J> {
     pub(crate) id: u64,
     /// Its body has a timeout, so a waiter must be able to leave before it ends: nobody runs it inline.
     pub(crate) timed: bool,
+    /// It waits for a slot of a limit: starting it would only set it aside again.
+    pub(crate) parked: AtomicBool,
     pub(crate) origin: O,
     pub(crate) cell: cell::Cell<J, Outcome<R>>,
 }

@@ -71,11 +71,11 @@ impl<K: SlotHash, S> Slots<K, S> {
     }
 
     /// Removes the slot of that hash that `which` picks: the accountant knows hashes, not keys.
-    pub(crate) fn remove_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> Option<S> {
+    pub(crate) fn remove_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> Option<(K, S)> {
         let mut shard = self.map.shards()[self.place(hash)].write();
         let removed = shard.remove_entry(hash, |(_, record)| picks(record.get(), hash, &which));
         drop(shard);
-        removed.map(|(_, record)| record.into_inner().1)
+        removed.map(|(_, record)| *record.into_inner())
     }
 
     pub(crate) fn any_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> bool {

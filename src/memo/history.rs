@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Cheap,
     TooLarge,
     NotWeighed,
+    Corrupt,
+    TypeChanged,
 }
 
 /// See the [module](self).
@@ -46,9 +48,22 @@ impl History {
             return None;
         }
         use Fate::*;
-        [Evicted, Expired, Forgotten, Failed, Panicked, TimedOut, GivenUp, Cheap, TooLarge, NotWeighed]
-            .into_iter()
-            .find(|fate| *fate as u64 == word & 0xff)
+        [
+            Evicted,
+            Expired,
+            Forgotten,
+            Failed,
+            Panicked,
+            TimedOut,
+            GivenUp,
+            Cheap,
+            TooLarge,
+            NotWeighed,
+            Corrupt,
+            TypeChanged,
+        ]
+        .into_iter()
+        .find(|fate| *fate as u64 == word & 0xff)
     }
 
     fn place(&self, hash: u64) -> &AtomicU64 {

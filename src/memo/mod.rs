@@ -1,12 +1,15 @@
-//! Stage 3, *memo*: where results live after their run.
+//! Stage 3, *memo*: what is kept.
 //!
-//! 1. [`memory`] — the accountant of the memory tier: what must go when the bound is reached.
-//! 2. [`codec`] — values as bytes, and their size.
-//! 3. [`history`] — why a key is no longer there, as long as it is remembered.
-//!
-//! The values themselves lie in the slot table of stage 2, where one look-up finds them. `memo` imports no other stage:
-//! it knows hashes, generations and weights. The disk tier will be the next room here.
+//! 1. [`memory`] — the accountant of the memory tier: what must go when the memory is full.
+//! 2. [`codec`] — values as bytes: the only file that names `bincode`.
+//! 3. [`shape`] — the fingerprint of a value's type, taken from what serde is told.
+//! 4. [`compress`] — smaller bytes, when it pays.
+//! 5. [`disk`] — the tier that outlives the process.
+//! 6. [`history`] — why a key is not there.
 
 pub(crate) mod codec;
+pub(crate) mod compress;
+pub(crate) mod disk;
 pub(crate) mod history;
 pub(crate) mod memory;
+pub(crate) mod shape;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::task::Waker;
 
+use super::limit::{self, Lent};
 use super::wait_graph::AnyNode;
 use super::{Runner, graph};
 use crate::sync::Arc;
@@ -40,6 +41,8 @@ thread_local! {
     static WORKER_OF: RefCell<Option<Arc<Runner>>> = const { RefCell::new(None) };
     /// A future of ours is pending in the current body, and its thread is counted as blocked.
     static AWAITING: Cell<bool> = const { Cell::new(false) };
+    /// What that body lent meanwhile.
+    static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
     /// The current body has polled futures of ours: the graph may hold branches of it.
     static POLLED: Cell<bool> = const { Cell::new(false) };
 }
@@ -135,15 +138,17 @@ pub(crate) fn polls(
 }
 
 /// A future of ours is pending in the body that runs here: count its thread as blocked until it shows up again.
-/// Gives `false` when no thread is left that would ever run `target`.
-pub(crate) fn suspend(target: &AnyNode) -> bool {
+/// Gives `false` when no thread is left that would ever run any of the `targets`.
+pub(crate) fn suspend(targets: &[AnyNode]) -> bool {
     if !AWAITING.get()
         && let Some(worker) = worker()
     {
         worker.begin_block(false);
         AWAITING.set(true);
     }
-    if graph().is_hopeless(std::slice::from_ref(target)) {
+    let lent = LENT.take().or_else(|| Some(limit::lend()));
+    LENT.set(lent);
+    if graph().is_hopeless(targets) {
         resume();
         return false;
     }
@@ -157,6 +162,16 @@ pub(crate) fn resume() {
     {
         worker.end_block(false);
     }
+    drop(LENT.take());
+}
+
+/// A future of ours is ready. The body shows up again, unless it awaits others still: a combinator that joins them goes
+/// back to sleep at once, and polls only those that woke it.
+pub(crate) fn resume_unless_awaiting() {
+    if AWAITING.get() && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.node.id())))
+    {
+        resume();
+    }
 }
 
 /// Counts this worker as blocked until the value is dropped. `None`: it is no worker, so nobody would replace it.
@@ -168,6 +183,11 @@ pub(crate) fn block_here() -> Option<Blocked> {
 pub(crate) fn block_outside() -> Option<Blocked> {
     resume();
     with_current(|frame| frame.map(|_| ())).and_then(|()| Blocked::enter(true))
+}
+
+/// As [`block_here`], for a body that waits for its slot: those who have it run.
+pub(super) fn block_for_slot() -> Option<Blocked> {
+    Blocked::enter(true)
 }
 
 /// A worker that is counted as blocked.

@@ -6,6 +6,8 @@
 //! 4. [`context`] — what a thread knows of the body it runs.
 //! 5. [`wait_graph`] — who waits for whom.
 //! 6. [`timer`] — deadlines of bodies.
+//! 7. [`limit`] — how many bodies may use one resource at a time.
+//! 8. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -19,13 +21,16 @@
 
 pub(crate) mod context;
 mod idle;
+pub(crate) mod limit;
 pub(crate) mod sizing;
+mod ticket;
 pub(crate) mod timer;
 pub(crate) mod wait_graph;
 pub(crate) mod worker;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -34,6 +39,7 @@ use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
 use idle::Idle;
 use sizing::Sizing;
+pub(crate) use ticket::Ticket;
 
 /// The one wait graph of the process.
 pub(crate) fn graph() -> &'static wait_graph::Graph {
@@ -47,6 +53,8 @@ pub(crate) trait Unit: Send + Sync {
     fn is_pending(&self) -> bool;
     /// Runs it here, unless somebody else has started it. Does not panic.
     fn perform(&self);
+    /// It waits for a slot of a limit, or no longer does: whoever starts it meanwhile would only set it aside again.
+    fn mark_parked(&self, parked: bool);
     /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
     fn abandon(&self);
 }
@@ -145,6 +153,8 @@ pub(crate) struct Runner {
     pub(crate) id: u64,
     plan: Plan,
     queue: (Sender<Job>, Receiver<Job>),
+    /// What is only looked up: a few microseconds each, so it goes before what is computed.
+    quick: (Sender<Job>, Receiver<Job>),
     idle: Idle,
     /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
     /// sides, so it changes nothing here.
@@ -154,8 +164,10 @@ pub(crate) struct Runner {
     excess: AtomicBool,
     /// All workers wait for tasks, and no more may be started: what is queued here starves until one goes on.
     starving: AtomicBool,
-    /// Units that an executor of somebody else's holds, for `close`.
+    /// Units that an executor of somebody else's holds, or a limit, for `close`.
     held: Mutex<Vec<Weak<dyn Unit>>>,
+    /// Limits that may hold runs of this pool.
+    limits: limit::Limits,
     /// Spare workers wait here to be recalled.
     recall: Condvar,
     mode: AtomicU8,
@@ -163,9 +175,9 @@ pub(crate) struct Runner {
     /// Units that have not started: what the queue's bound counts.
     waiting: AtomicUsize,
     running: AtomicUsize,
-    /// Submitters that wait for room, and whoever waits for the end.
+    /// Submitters that wait for room, and whoever waits for the end. Under the gate: the futures among them.
     blocked_submitters: AtomicUsize,
-    gate: Mutex<()>,
+    gate: Mutex<Vec<Waker>>,
     opened: Condvar,
     timer: timer::Timer,
 }
@@ -176,6 +188,14 @@ pub(crate) enum Patience {
     None,
     Until(Instant),
     Endless,
+}
+
+/// Which queue a unit waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// It begins with a look at the disk.
+    Quick,
+    Ordinary,
 }
 
 /// Why a unit can't be queued.
@@ -193,19 +213,21 @@ impl Runner {
             timer: timer::Timer::new(format!("{}-timer", plan.name)),
             plan,
             queue: unbounded(),
+            quick: unbounded(),
             idle: Idle::default(),
             demand: AtomicI64::new(0),
             sizing: Mutex::new(sizing),
             excess: AtomicBool::new(false),
             starving: AtomicBool::new(false),
             held: Mutex::new(Vec::new()),
+            limits: limit::Limits::default(),
             recall: Condvar::default(),
             mode: AtomicU8::new(OPEN),
             tickets: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
-            gate: Mutex::new(()),
+            gate: Mutex::new(Vec::new()),
             opened: Condvar::default(),
         })
     }
@@ -232,31 +254,34 @@ impl Runner {
                 }
             }
         }
-        ticket.stage = Stage::Queued;
+        ticket.stage = ticket::Stage::Queued;
         Ok(ticket)
     }
 
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
-    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>) -> Result<(), std::io::Error> {
+    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), std::io::Error> {
         if let Some(executor) = &self.plan.executor {
             self.hold(&unit);
             // An executor's panic drops the job, which resolves it.
             let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(Job::new(unit))));
             return Ok(());
         }
-        if self.queue.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
+        if self.queue.1.len() + self.quick.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
             self.sweep();
         }
         let job = Job::new(unit);
         // The channel is never disconnected: the runner holds both ends.
-        let _ = self.queue.0.send(job);
+        let _ = match lane {
+            Lane::Quick => self.quick.0.send(job),
+            Lane::Ordinary => self.queue.0.send(job),
+        };
         let missing = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
         self.idle.wake_one();
         if missing { self.start_if_needed() } else { Ok(()) }
     }
 
-    /// Remembers what an executor is given, as long as it is pending.
-    fn hold(&self, unit: &Arc<dyn Unit>) {
+    /// Remembers what lies elsewhere (an executor has it, or a limit), as long as it is pending.
+    pub(super) fn hold(&self, unit: &Arc<dyn Unit>) {
         let mut held = self.held.lock();
         if held.len() == held.capacity() {
             held.retain(|unit| unit.upgrade().is_some_and(|unit| unit.is_pending()));
@@ -268,15 +293,27 @@ impl Runner {
     /// this bounds it.
     #[cold]
     fn sweep(&self) {
-        for _ in 0..self.queue.1.len() {
-            match self.queue.1.try_recv() {
-                Ok(job) if !job.is_pending() => {
-                    self.demand.fetch_sub(1, Ordering::SeqCst);
+        for (sender, receiver) in [&self.quick, &self.queue] {
+            for _ in 0..receiver.len() {
+                match receiver.try_recv() {
+                    Ok(job) if !job.is_pending() => {
+                        self.demand.fetch_sub(1, Ordering::SeqCst);
+                    }
+                    Ok(job) => drop(sender.send(job)),
+                    Err(_) => break,
                 }
-                Ok(job) => drop(self.queue.0.send(job)),
-                Err(_) => return,
             }
         }
+    }
+
+    /// The next job: look-ups first.
+    fn take(&self) -> Option<Job> {
+        self.quick.1.try_recv().or_else(|_| self.queue.1.try_recv()).ok()
+    }
+
+    /// Whether something is queued.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.quick.1.is_empty() || !self.queue.1.is_empty()
     }
 
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
@@ -292,7 +329,7 @@ impl Runner {
     /// A share in the pool without a unit: it has not ended while this lives.
     pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
         self.tickets.fetch_add(1, Ordering::SeqCst);
-        Ticket { runner: Arc::clone(self), stage: Stage::Admitted }
+        Ticket { runner: Arc::clone(self), stage: ticket::Stage::Admitted }
     }
 
     pub(crate) fn timer(&self) -> &timer::Timer {
@@ -322,6 +359,9 @@ impl Runner {
             Patience::Until(deadline) => Some(deadline),
             Patience::Endless => None,
         };
+        // What is queued here may wait for whatever this thread has: its slot, and its place in its own pool.
+        let _lent = limit::lend();
+        let _blocked = context::block_outside();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
         let mut in_time = true;
@@ -342,9 +382,34 @@ impl Runner {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.blocked_submitters.load(Ordering::SeqCst) > 0 {
             // Taking the gate orders this after a submitter's last look at `waiting`.
-            drop(self.gate.lock());
+            self.open_gate();
             self.opened.notify_one();
         }
+    }
+
+    /// Wakes the futures that wait for room. Each asks again, and leaves another waker if it finds none.
+    fn open_gate(&self) {
+        let wakers = std::mem::take(&mut *self.gate.lock());
+        if !wakers.is_empty() {
+            self.blocked_submitters.fetch_sub(wakers.len(), Ordering::SeqCst);
+            // A waker is an executor's code.
+            wakers.into_iter().for_each(|waker| _ = catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
+    }
+
+    /// Has `waker` called when there may be room. `false`: there may be now.
+    #[cfg(feature = "stream")]
+    pub(crate) fn call_when_there_is_room(&self, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
+        let mut gate = self.gate.lock();
+        if self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+            gate.push(waker);
+            return true;
+        }
+        drop(gate);
+        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+        false
     }
 
     /// Ends the pool: outsiders are refused from now on, and with `refuse_all` its own tasks, too; what has not started
@@ -352,14 +417,14 @@ impl Runner {
     pub(crate) fn close(&self, refuse_all: bool) {
         self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
         if refuse_all {
-            while let Ok(job) = self.queue.1.try_recv() {
+            while let Some(job) = self.take() {
                 self.demand.fetch_sub(1, Ordering::SeqCst);
                 drop(job);
             }
             let held = std::mem::take(&mut *self.held.lock());
             held.iter().filter_map(Weak::upgrade).for_each(|unit| unit.abandon());
         }
-        drop(self.gate.lock());
+        self.open_gate();
         self.opened.notify_all();
         self.end_if_idle();
     }
@@ -370,6 +435,8 @@ impl Runner {
         if context::is_inside(self.id) || context::is_worker_of(self.id) {
             return false;
         }
+        let _lent = limit::lend();
+        let _blocked = context::block_outside();
         let mut gate = self.gate.lock();
         loop {
             let handles = match self.is_over() {
@@ -396,6 +463,11 @@ impl Runner {
         self.mode.load(Ordering::SeqCst) == OPEN
     }
 
+    /// Whether nothing is to be started any more.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.mode.load(Ordering::SeqCst) == REFUSING
+    }
+
     fn is_over(&self) -> bool {
         !self.is_open() && self.tickets.load(Ordering::SeqCst) == 0
     }
@@ -413,46 +485,6 @@ impl Runner {
     fn signal_end(&self) {
         drop(self.gate.lock());
         self.opened.notify_all();
-    }
-}
-
-/// One unit's share in its pool, from admission to its last callback.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    runner: Arc<Runner>,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    Admitted,
-    Queued,
-    Started,
-}
-
-impl Ticket {
-    /// The unit starts: its place in the queue is free.
-    pub(crate) fn start(&mut self) {
-        if let Stage::Queued = self.stage {
-            self.runner.give_place();
-        }
-        self.runner.running.fetch_add(1, Ordering::Relaxed);
-        self.stage = Stage::Started;
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        match self.stage {
-            Stage::Admitted => {}
-            Stage::Queued => self.runner.give_place(),
-            Stage::Started => {
-                self.runner.running.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        if self.runner.tickets.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.runner.end_if_idle();
-        }
     }
 }
 

@@ -36,17 +36,20 @@ impl Timer {
         Timer { name, thread: Mutex::new(None) }
     }
 
-    /// Calls `alarm` at `at`. `false`: the timer's thread can't be started.
-    pub(crate) fn at(&self, at: Instant, alarm: Box<dyn Alarm>) -> bool {
+    /// Calls `alarm` at `at`. Gives it back if the timer's thread can't be started.
+    pub(crate) fn at(&self, at: Instant, alarm: Box<dyn Alarm>) -> Result<(), Box<dyn Alarm>> {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             let (send, receive) = unbounded();
             match spawn(self.name.clone(), None, move || keep_time(&receive)) {
                 Ok(handle) => *thread = Some((send, handle)),
-                Err(_) => return false,
+                Err(_) => return Err(alarm),
             }
         }
-        thread.as_ref().is_some_and(|(send, _)| send.send(Entry { at, alarm }).is_ok())
+        match &*thread {
+            Some((send, _)) => send.send(Entry { at, alarm }).map_err(|unsent| unsent.0.alarm),
+            None => Err(alarm),
+        }
     }
 
     /// Ends the thread; alarms that are not due are dropped.

@@ -178,6 +178,16 @@ impl Graph {
         true
     }
 
+    /// Whether that body waits for something.
+    pub(crate) fn is_waiting(&self, waiter: u64) -> bool {
+        self.waits.lock().get(&waiter).is_some_and(|entry| !entry.branches.is_empty())
+    }
+
+    /// Whether a body waits for that task.
+    pub(crate) fn is_awaited(&self, target: u64) -> bool {
+        self.waits.lock().values().any(|entry| entry.branches.iter().any(|branch| branch.id() == target))
+    }
+
     /// How many nodes wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waits.lock().len()

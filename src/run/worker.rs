@@ -82,8 +82,12 @@ impl Runner {
             _ => self.add_worker(&mut sizing),
         };
         let can_grow = added.is_ok() && sizing.can_grow();
-        self.starving.store(sizing.all_wait() && !can_grow, Ordering::SeqCst);
+        let starving = sizing.all_wait() && !can_grow;
+        self.starving.store(starving, Ordering::SeqCst);
         drop(sizing);
+        if starving {
+            self.limits.starve(self.id);
+        }
         let _ = self.reported(added);
     }
 
@@ -91,9 +95,13 @@ impl Runner {
     pub(crate) fn end_block(&self, outside: bool) {
         let mut sizing = self.sizing.lock();
         sizing.unblock(outside);
-        self.starving.store(false, Ordering::SeqCst);
+        let starved = self.starving.swap(false, Ordering::SeqCst);
         if sizing.has_excess() {
             self.excess.store(true, Ordering::Relaxed);
+        }
+        drop(sizing);
+        if starved {
+            self.limits.go_on();
         }
     }
 
@@ -114,6 +122,7 @@ impl Runner {
         self.excess.store(sizing.has_excess(), Ordering::Relaxed);
         self.starving.store(false, Ordering::SeqCst);
         drop(sizing);
+        self.limits.go_on();
         self.idle.wake_all();
         for _ in 0..missing {
             let _ = self.start_if_needed();
@@ -145,8 +154,8 @@ impl Runner {
             let look = match self.is_over() {
                 true => Look::Late,
                 false => self.idle.look(
-                    || self.queue.1.try_recv().ok(),
-                    || !self.queue.1.is_empty(),
+                    || self.take(),
+                    || self.has_queued(),
                     || self.is_over() || self.excess.load(Ordering::Relaxed),
                     || now() + patience,
                 ),

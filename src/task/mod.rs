@@ -30,7 +30,9 @@ use crate::flight::cell::{Interest, Registration, Withdrawn};
 use crate::ids;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
+use crate::run::limit;
 use crate::run::wait_graph::AnyNode;
+use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now, spin};
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
@@ -83,6 +85,8 @@ pub enum Source {
     Joined,
     /// It was kept in memory.
     Memory,
+    /// It was read from disk.
+    Disk,
 }
 
 impl<R: Send + Sync + 'static> Task<R> {
@@ -273,7 +277,10 @@ impl<R: Send + Sync + 'static> Task<R> {
         match &self.state {
             State::Ready { source, .. } => *source,
             State::InFlight { source: Some(source), .. } => Some(*source),
-            State::InFlight { .. } => matches!(self.try_get(), Some(Ok(_))).then_some(Source::Computed),
+            State::InFlight { flight, .. } => match self.try_get()? {
+                _ if flight.origin.from_disk.load(Ordering::Acquire) => Some(Source::Disk),
+                outcome => outcome.is_ok().then_some(Source::Computed),
+            },
         }
     }
 
@@ -303,8 +310,12 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
         let waiting = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
-        if deadline.is_none() && self.help(&frame) {
-            return Ok(flight.cell.outcome(*interest));
+        let _lent = limit::lend();
+        if deadline.is_none()
+            && self.help(&frame)
+            && let Some(outcome) = flight.cell.outcome(*interest)
+        {
+            return Ok(Some(outcome));
         }
         snooze(flight);
         if let Some(outcome) = self.await_briefly(deadline) {
@@ -331,10 +342,14 @@ impl<R: Send + Sync + 'static> Task<R> {
         flight.cell.wait(*interest, Some(deadline.map_or(grace, |deadline| deadline.min(grace))))
     }
 
-    /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run.
+    /// Runs it right here if it is queued in the pool whose body we are in, and there is room. `true`: it has run, or has been
+    /// set aside.
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
         if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {
+            return false;
+        }
+        if flight.parked.load(Ordering::Acquire) {
             return false;
         }
         match flight.cell.start() {
@@ -353,6 +368,15 @@ impl<R: Send + Sync + 'static> Task<R> {
         match &self.state {
             State::Ready { .. } => None,
             State::InFlight { flight, .. } => Some(Arc::clone(flight) as AnyNode),
+        }
+    }
+
+    /// The name of its run in the wait graph.
+    #[cfg(feature = "stream")]
+    fn flight(&self) -> Option<u64> {
+        match &self.state {
+            State::Ready { .. } => None,
+            State::InFlight { flight, .. } => Some(flight.id),
         }
     }
 
@@ -409,7 +433,6 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             let State::Ready { outcome, .. } = &task.state else { unreachable!("two states") };
             return Poll::Ready(outcome.clone());
         };
-        context::resume();
         let polling = task.polling.get_or_insert_with(|| Polling {
             flight: Arc::clone(flight),
             registration: Registration::default(),
@@ -417,6 +440,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         });
         if let Some(outcome) = flight.cell.poll(*interest, &mut polling.registration, cx.waker()) {
             task.polling = None;
+            context::resume_unless_awaiting();
             return Poll::Ready(outcome);
         }
         let Some(frame) = context::current() else { return Poll::Pending };
@@ -430,12 +454,14 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if context::suspend(&target) {
+        if context::suspend(std::slice::from_ref(&target)) {
             return Poll::Pending;
         }
         // No thread is left: help after all, or say so.
         let (flight, interest) = (Arc::clone(flight), *interest);
+        let lent = limit::lend();
         let helped = task.help(&frame);
+        drop(lent);
         match flight.cell.outcome(interest) {
             Some(outcome) => {
                 task.polling = None;

@@ -3,6 +3,11 @@
 //! One queue per wait: each task that is not done leaves a waker which pushes the task's index and wakes the waiter. A
 //! push is a hint: whoever takes it looks at the task itself. Wakers are taken back when the wait ends, so nothing stays
 //! registered.
+//!
+//! 1. [`stream`] — the same for async code (feature `stream`).
+
+#[cfg(feature = "stream")]
+pub(crate) mod stream;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -14,6 +19,7 @@ use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;
 use crate::run::graph;
+use crate::run::limit;
 use crate::sync::{Arc, Mutex, Parker, now};
 
 /// What [`wait`] waits for.
@@ -124,22 +130,25 @@ impl<R: Send + Sync + 'static> AsCompleted<R> {
         }
         self
     }
+
+    fn item(&mut self, next: Result<(usize, Task<R>), End>) -> Option<Result<Task<R>, Error>> {
+        match next {
+            Ok((_, task)) => Some(Ok(task)),
+            Err(End::Empty) => None,
+            Err(End::Late) => {
+                let unfinished = self.waiting.take().map_or(0, |waiting| waiting.left);
+                Some(Err(Error::deadline(unfinished, self.of, self.timeout.unwrap_or_default())))
+            }
+        }
+    }
 }
 
 impl<R: Send + Sync + 'static> Iterator for AsCompleted<R> {
     type Item = Result<Task<R>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let waiting = self.waiting.as_mut()?;
-        match waiting.next() {
-            Ok((_, task)) => Some(Ok(task)),
-            Err(End::Empty) => None,
-            Err(End::Late) => {
-                let unfinished = waiting.left;
-                self.waiting = None;
-                Some(Err(Error::deadline(unfinished, self.of, self.timeout.unwrap_or_default())))
-            }
-        }
+        let next = self.waiting.as_mut()?.next();
+        self.item(next)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -166,11 +175,38 @@ pub(super) enum End {
     Late,
 }
 
-/// Indices of tasks that may be done, and who waits for them.
+/// Indices of tasks that may be done, and who waits for them: a thread, or a future.
 #[derive(Default)]
-struct Ready {
-    queue: Mutex<VecDeque<usize>>,
+pub(super) struct Ready {
+    posted: Mutex<Posted>,
     parker: Arc<Parker>,
+}
+
+#[derive(Default)]
+struct Posted {
+    queue: VecDeque<usize>,
+    /// Whoever polled last and found nothing.
+    waker: Option<Waker>,
+}
+
+impl Ready {
+    fn push(&self, index: usize) {
+        self.posted.lock().queue.push_back(index);
+    }
+
+    fn pop(&self) -> Option<usize> {
+        self.posted.lock().queue.pop_front()
+    }
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        let waker = self.posted.lock().waker.take();
+        self.parker.wake_by_ref();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 struct Signal {
@@ -180,8 +216,8 @@ struct Signal {
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        self.ready.queue.lock().push_back(self.index);
-        self.ready.parker.wake_by_ref();
+        self.ready.push(self.index);
+        Arc::clone(&self.ready).wake();
     }
 }
 
@@ -189,12 +225,14 @@ impl<R: Send + Sync + 'static> Waiting<R> {
     pub(super) fn new(tasks: Vec<Task<R>>, deadline: Option<Instant>) -> Self {
         let ready = Arc::new(Ready::default());
         let mut waiting = Waiting { tasks: Vec::new(), free: Vec::new(), left: 0, ready, deadline };
-        tasks.into_iter().for_each(|task| waiting.push(task));
+        for task in tasks {
+            waiting.push(task);
+        }
         waiting
     }
 
-    /// One more. Those that are pushed before the first `next` are numbered in their order.
-    pub(super) fn push(&mut self, task: Task<R>) {
+    /// One more. Returns its index; those that are pushed before the first `next` are numbered in their order.
+    pub(super) fn push(&mut self, task: Task<R>) -> usize {
         let index = self.free.pop().unwrap_or_else(|| {
             self.tasks.push(None);
             self.tasks.len() - 1
@@ -202,10 +240,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let mut registration = Registration::default();
         let waker = Waker::from(Arc::new(Signal { ready: Arc::clone(&self.ready), index }));
         if task.register(&mut registration, &waker) {
-            self.ready.queue.lock().push_back(index);
+            self.ready.push(index);
         }
         self.tasks[index] = Some((task, registration));
         self.left += 1;
+        index
     }
 
     pub(super) fn next(&mut self) -> Result<(usize, Task<R>), End> {
@@ -228,7 +267,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
 
     fn take_ready(&mut self) -> Option<(usize, Task<R>)> {
         loop {
-            let at = self.ready.queue.lock().pop_front()?;
+            let at = self.ready.pop()?;
             let done = self.tasks[at].as_ref().is_some_and(|(task, _)| task.is_done());
             if done && let Some((task, _)) = self.tasks[at].take() {
                 return Some((at, self.taken(at, task)));
@@ -252,6 +291,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
+        let _lent = limit::lend();
         let blocked = context::block_here();
         if self.deadline.is_some() || (blocked.is_some() && !graph().is_hopeless(&nodes)) {
             return Ok(parker.park(self.deadline));
@@ -322,5 +362,41 @@ impl<R: Send + Sync + 'static> fmt::Debug for AsCompleted<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.waiting.as_ref().map_or(0, |waiting| waiting.left);
         write!(f, "AsCompleted({left} of {} left)", self.of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::Pool;
+
+    /// Whoever stops early leaves a waker in each of the tasks, which lives as long as they do.
+    #[test]
+    fn nothing_stays_registered_after_the_iterator_is_dropped() {
+        let pool = Pool::builder().threads(1).build().expect("valid settings");
+        let (send, receive) = channel::<()>();
+        let held = pool.spawn(move || u32::from(receive.recv().is_ok()));
+        let mut tasks: Vec<_> = (0..10).map(|n| pool.spawn(move || n)).collect();
+        tasks.push(held);
+        let left = |tasks: &[Task<u32>]| -> usize {
+            let count = |task: &Task<u32>| match &task.state {
+                State::InFlight { flight, .. } => flight.cell.waiters(),
+                State::Ready { .. } => 0,
+            };
+            tasks.iter().map(count).sum()
+        };
+        let mut completed = as_completed(tasks.clone()).timeout(Duration::from_millis(1));
+        assert_eq!(left(&tasks), 11);
+        assert!(completed.next().is_some_and(|end| end.is_err()));
+        assert_eq!(left(&tasks), 0, "after its deadline");
+        drop(as_completed(tasks.clone()));
+        assert_eq!(left(&tasks), 0, "dropped before it began");
+        for until in [Until::All, Until::First, Until::FirstError] {
+            let waited = wait(&tasks, until, Some(Duration::from_millis(1)));
+            assert_eq!((waited.pending.len(), left(&tasks)), (11, 0), "{until:?}");
+        }
+        send.send(()).expect("the task waits for it");
     }
 }

@@ -3,13 +3,18 @@
 //! 1. [`ManualClock`] — time that moves when told, for `ttl`.
 //! 2. [`Inline`] — runs each job in the thread that submits it.
 //! 3. [`Stepper`] — runs queued jobs one at a time, in a seeded order that can be replayed.
-//! 4. [`runs`] — how often a function really ran.
+//! 4. [`Faults`] — a disk that fails, tears, fills up or slows down when told.
+//! 5. [`runs`] — how often a function really ran.
 
+mod faults;
 mod stepper;
 
 use std::time::{Duration, SystemTime};
 
+pub use faults::Faults;
 pub use stepper::Stepper;
+
+pub use crate::memo::disk::io::Op;
 
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex};

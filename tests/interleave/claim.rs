@@ -309,7 +309,7 @@ fn an_eviction_takes_only_the_generation_it_means() {
         let mut old = 0;
         guard.publish(1, |generation| old = generation, Ok(1));
         let accountant = calls.clone();
-        let accountant = spawn(move || accountant.0.evict(HASH, old).and_then(|slot| slot.into_entry()));
+        let accountant = spawn(move || accountant.0.evict(HASH, old).and_then(|(_, slot)| slot.into_entry()));
         let (guard, displaced) = calls.refresh();
         assert_eq!(publish(guard, 2), None);
         let evicted = join(accountant);

@@ -51,10 +51,10 @@ impl<K: SlotHash, S> Slots<K, S> {
         (answer, displaced)
     }
 
-    pub(crate) fn remove_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> Option<S> {
+    pub(crate) fn remove_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> Option<(K, S)> {
         let mut all = self.all.lock();
         let at = all.iter().position(|(key, slot)| key.slot_hash() == hash && which(slot))?;
-        Some(all.remove(at).1)
+        Some(all.remove(at))
     }
 
     pub(crate) fn any_by_hash(&self, hash: u64, which: impl Fn(&S) -> bool) -> bool {

@@ -1,9 +1,9 @@
 //! The protocols of `memopool` under every schedule with at most five preemptions.
 //!
-//! `src/flight/cell.rs`, `src/flight/claim.rs` and `src/run/wait_graph.rs` are mounted as they are, over the primitives
-//! of [`loom`], which runs a scenario again and again until each order of locks, waits and atomic accesses (weakly
-//! ordered ones, too) has been seen. The scenarios are those of `tests/interleave/` with two or three threads;
-//! `tests/interleave_shuttle` runs the larger ones as well.
+//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/wait_graph.rs` and the bucket of `src/memo/disk/claims` are
+//! mounted as they are, over the primitives of [`loom`], which runs a scenario again and again until each order of
+//! locks, waits and atomic accesses (weakly ordered ones, too) has been seen. The scenarios are those of
+//! `tests/interleave/` with two or three threads; `tests/interleave_shuttle` runs the larger ones as well.
 //!
 //! Schedules are tried in a fixed order, so a failing scenario fails the same way again. With the place of each thread:
 //!
@@ -17,6 +17,8 @@ use loom as checker;
 mod cell;
 #[path = "../interleave/claim.rs"]
 mod claim;
+#[path = "../interleave/disk.rs"]
+mod disk;
 #[path = "../interleave/flight.rs"]
 mod flight;
 #[path = "../interleave/run.rs"]

@@ -1,9 +1,10 @@
 //! The protocols of `memopool` under thousands of random schedules.
 //!
-//! `src/flight/cell.rs`, `src/flight/claim.rs` and `src/run/wait_graph.rs` are mounted as they are, over the primitives
-//! of [`shuttle`], which runs one thread at a time and decides at every lock, wait and atomic access who goes on. Each
-//! scenario in `tests/interleave/` runs under 10 000 schedules drawn evenly and 10 000 drawn by PCT, which finds what
-//! takes up to three unlucky switches. `tests/interleave_loom` runs the small ones exhaustively.
+//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/wait_graph.rs` and the bucket of `src/memo/disk/claims` are
+//! mounted as they are, over the primitives of [`shuttle`], which runs one thread at a time and decides at every lock,
+//! wait and atomic access who goes on. Each scenario in `tests/interleave/` runs under 10 000 schedules drawn evenly
+//! and 10 000 drawn by PCT, which finds what takes up to three unlucky switches. `tests/interleave_loom` runs the
+//! small ones exhaustively.
 //!
 //! A failing scenario prints its schedule. To run that one again:
 //!
@@ -21,6 +22,8 @@ mod cell;
 mod claim;
 #[path = "../interleave/crowd.rs"]
 mod crowd;
+#[path = "../interleave/disk.rs"]
+mod disk;
 #[path = "../interleave/flight.rs"]
 mod flight;
 #[path = "../interleave/run.rs"]

@@ -188,7 +188,7 @@ fn refresh_during_a_run_wins() {
         let (runs, gates, pool) = (Counter::default(), [Gate::default()], pool(2));
         let func = gated_by_run("flights::refresh", &runs, &gates);
         let old = pool.submit(func.call(1));
-        until(|| old.is_running());
+        until(|| runs.get() == 1);
         let new = pool.submit(func.call(1).refresh());
         assert_eq!(*new.wait().unwrap(), 2);
         assert_eq!(pool.get(&func.call(1)).as_deref(), Some(&2));

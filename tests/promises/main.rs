@@ -7,6 +7,10 @@
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
 //! 7. [`futures`]: the same tasks, awaited.
+//! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
+//! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
+//! 10. [`limits`]: how many bodies may use one resource at a time.
+//! 11. [`cpython`]: what CPython tests of its own executors, one to one.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -19,11 +23,19 @@
 )]
 
 mod api;
+mod cpython;
+#[cfg(feature = "testing")]
+mod disk;
 mod flights;
 mod futures;
 mod keys;
+mod limits;
 mod memory;
+mod patterns;
 mod run;
+mod several;
+#[cfg(feature = "stream")]
+mod streams;
 mod waits;
 
 use std::panic::resume_unwind;
@@ -36,7 +48,9 @@ use std::time::Duration;
 use memopool::{Builder, Pool};
 
 /// Longer than any test takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    Duration::from_secs(if std::env::var_os("MEMOPOOL_LONG").is_some() { 900 } else { 60 })
+}
 
 /// Runs a test's body and fails, by the test's name, if it does not end.
 fn in_time(body: impl FnOnce() + Send + 'static) {
@@ -47,8 +61,8 @@ fn in_time(body: impl FnOnce() + Send + 'static) {
         body();
     };
     let thread = thread::Builder::new().name(name.clone()).spawn(body).expect("a thread for the test");
-    match ended.recv_timeout(PATIENCE) {
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {PATIENCE:?}"),
+    match ended.recv_timeout(patience()) {
+        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {:?}", patience()),
         _ => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
     }
 }

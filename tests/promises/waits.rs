@@ -682,6 +682,33 @@ fn no_thread_left_is_noticed_across_pools() {
     });
 }
 
+/// A body at the full queue of another pool keeps its thread from the task that would make room there.
+#[test]
+fn a_body_that_waits_for_room_elsewhere_is_replaced() {
+    in_time(|| {
+        let (outer, inner) = (pool(1), build(Pool::builder().threads(1).queue(1)));
+        let (send, receive) = channel();
+        let task = outer.spawn({
+            let (outer, inner) = (outer.clone(), inner.clone());
+            move || {
+                let makes_room = outer.spawn(|| 1_u64);
+                let (started, running) = channel();
+                let waits = inner.spawn(move || {
+                    started.send(()).unwrap();
+                    *makes_room.wait().unwrap()
+                });
+                running.recv().unwrap();
+                let tasks: Vec<_> = (0..5).map(|n| inner.spawn(move || n)).collect();
+                send.send((waits, tasks)).unwrap();
+            }
+        });
+        let (waits, tasks) = receive.recv().unwrap();
+        assert_eq!(*waits.wait().unwrap(), 1);
+        assert_eq!(tasks.iter().map(|task| *task.wait().unwrap()).sum::<u64>(), 10);
+        task.wait().unwrap();
+    });
+}
+
 /// Whoever holds a lock of the application while a pool helps in its thread deadlocks with itself: unrelated work must
 /// not run on top of a waiting body.
 #[test]

@@ -1,0 +1,416 @@
+//! What a run does with the disk: before its body, and after.
+//!
+//! # Before the body
+//!
+//! | stage | what happens | goes on with |
+//! |---|---|---|
+//! | [`Look`](Stage::Look) | the disk is asked for the result | found: the end; else `Claim`, behind what was queued before if anything is |
+//! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
+//! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
+//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
+//! | [`Compute`](Stage::Compute) | the body runs | |
+//!
+//! A run that is set aside is in its cell as `Aside`: it can be joined and cancelled, and nobody takes it for queued.
+//!
+//! # Two processes that wait for each other
+//!
+//! Process 1 computes *a*, which waits for *b*; process 2 computes *b*, which waits for *a*. Neither sees the other's wait
+//! graph. So a process says (a counter beside its claims) how many results of others its *bodies* wait for. If a body waits
+//! for a run that is set aside, and the claim's owner has such waits too, that may be a cycle: after
+//! [`CYCLE_PATIENCE`] the run is computed here, without a claim, and if it is a cycle it is found here.
+//!
+//! # After the body
+//!
+//! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
+//! The claim goes with them and is released when they can be read.
+
+use std::io::{ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::KeyRef;
+use super::engine::Spiller;
+use super::execute::Run;
+use super::explain::Explain;
+use super::format::KeptError;
+use super::func::{Core, Handle};
+use super::key::Key;
+use crate::error::{Error, panic_text};
+use crate::event::Tally;
+use crate::flight::Outcome;
+use crate::memo::codec::{Encoded, Undecodable};
+use crate::memo::disk::claims::{Claim, Holder};
+use crate::memo::disk::functions::Version;
+use crate::memo::disk::owners::NestedWait;
+use crate::memo::disk::payload::{Meta, Packed, Payload};
+use crate::memo::disk::tier::{Found, Permit, Put, Tier};
+use crate::memo::history::Fate;
+use crate::run::timer::Alarm;
+use crate::run::{Lane, graph};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, now};
+
+/// How long two processes that may wait for each other do so.
+const CYCLE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long to the first look whether another process has finished, and how long between looks at most.
+const FIRST_LOOK: Duration = Duration::from_micros(200);
+const SLOWEST_LOOK: Duration = Duration::from_millis(8);
+
+/// How far a run has got; see the [module](self).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Look,
+    Claim,
+    Forget,
+    Compute,
+}
+
+impl Stage {
+    pub(super) fn lane(self) -> Lane {
+        match self {
+            Stage::Look => Lane::Quick,
+            Stage::Claim | Stage::Forget | Stage::Compute => Lane::Ordinary,
+        }
+    }
+}
+
+/// How a run goes on.
+pub(super) enum Next<R> {
+    Compute,
+    Found(Outcome<R>, Meta),
+    /// Behind what is queued.
+    Requeue,
+    /// When another process is done with it.
+    Await(Holder),
+}
+
+impl<R: Send + Sync + 'static> Run<R> {
+    /// Takes the run through the stages before its body, as far as it can go without waiting. `helped`: a waiter runs it
+    /// on top of its own stack, so that it should not be queued again.
+    #[inline(never)]
+    pub(super) fn approach(&mut self, helped: bool) -> Next<R> {
+        let (Some(tier), Some(core)) = (self.engine.disk.clone(), self.core.clone()) else {
+            self.stage = Stage::Compute;
+            return Next::Compute;
+        };
+        if self.stage == Stage::Look {
+            if let Some((outcome, meta)) = self.look(&tier, &core) {
+                return Next::Found(outcome, meta);
+            }
+            self.stage = Stage::Claim;
+            let runner = &self.engine.runner;
+            if !helped && !runner.is_foreign() && runner.has_queued() {
+                return Next::Requeue;
+            }
+        }
+        let Some(key) = &self.flight.origin.key else { return Next::Compute };
+        let mut claim = None;
+        if self.stage == Stage::Forget {
+            // If the disk can't be told, it tells of that itself.
+            let _ = tier.forget(key.key().as_bytes());
+        }
+        if self.stage == Stage::Claim {
+            match tier.claim(key.key().as_bytes()) {
+                Some(Claim::Held(holder)) => return Next::Await(holder),
+                Some(Claim::Ours(token)) => claim = Some(token),
+                Some(Claim::Full) | None => {}
+            }
+            if claim.is_some()
+                && let Some((outcome, meta)) = self.look(&tier, &core)
+            {
+                return Next::Found(outcome, meta);
+            }
+        }
+        self.stage = Stage::Compute;
+        self.permit = Some(tier.permit(claim));
+        Next::Compute
+    }
+
+    /// What the disk has.
+    fn look(&self, tier: &Tier, core: &Core<R>) -> Option<(Outcome<R>, Meta)> {
+        let key = self.flight.origin.key.as_ref()?.key();
+        match read(tier, core, key.as_bytes(), || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
+            Found::Value(outcome, meta) => Some((outcome, meta)),
+            Found::Nothing(_) => None,
+        }
+    }
+
+    /// The run stops here, before its body, and goes on as `next` says.
+    pub(super) fn defer(mut self, next: Option<Holder>) {
+        self.ticket.pause();
+        if !self.flight.cell.set_aside() {
+            // Nobody wants it any more.
+            return self.guard.fail(Err(Error::cancelled()));
+        }
+        match next {
+            None => self.requeue(),
+            Some(holder) => {
+                Parked { run: self, holder, since: now(), pause: FIRST_LOOK, nested: None }.ask_again()
+            }
+        }
+    }
+
+    fn requeue(self) {
+        let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
+        if let Err(run) = flight.cell.arm(self) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            return;
+        }
+        let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);
+        let reason = match pushed {
+            Err(error) => format!("no thread can be started: {error}"),
+            Ok(()) if engine.runner.is_starving() => "all threads of the pool wait".to_owned(),
+            Ok(()) => return,
+        };
+        flight.cell.finish(Err(Error::full(reason)));
+    }
+}
+
+/// What the disk has for a key. The value's `Deserialize` is user code.
+pub(super) fn read<R: Send + Sync + 'static>(
+    tier: &Tier,
+    core: &Core<R>,
+    key: &[u8; 32],
+    tally: impl FnOnce() -> Arc<Tally>,
+    now: u64,
+) -> Found<Outcome<R>> {
+    let Some(format) = core.format else { return Found::Nothing(None) };
+    let decode = |meta: &Meta, payload: Payload<'_>| {
+        let decoded = catch_unwind(AssertUnwindSafe(|| match (meta.is_error(), format.revive, payload) {
+            (false, _, payload) => (format.decode)(payload, meta.shape).map(|value| Ok(Arc::new(value))),
+            (true, Some(revive), Payload::Bytes(bytes)) => {
+                (revive.0)(bytes, meta.shape).map(|error| Err(Error::failed(core.identity.name, error)))
+            }
+            (true, ..) => Err(Undecodable::TypeChanged),
+        }));
+        decoded.unwrap_or_else(|panic| {
+            Err(Undecodable::Malformed(format!("decoding panicked: {}", panic_text(&*panic))))
+        })
+    };
+    tier.look(key, tally, now, decode)
+}
+
+/// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process; `under`: the key
+/// that the same arguments have with another function.
+pub(super) fn explain<R: Send + Sync + 'static>(
+    tier: &Tier,
+    core: &Core<R>,
+    key: &[u8; 32],
+    tally: impl FnOnce() -> Arc<Tally>,
+    now: u64,
+    fate: Option<Fate>,
+    under: impl Fn(&[u8; 32]) -> Option<Key>,
+) -> Explain {
+    let fate = match read(tier, core, key, tally, now) {
+        Found::Value(..) => return Explain::OnDisk,
+        Found::Nothing(on_disk) => on_disk.or(fate),
+    };
+    if fate.is_none() {
+        let others = tier.other_versions(core.signature.family(), &core.identity.digest);
+        let has = |version: &Version| under(&version.digest).is_some_and(|key| tier.knows(key.as_bytes()));
+        if let Some(version) = others.into_iter().find(has) {
+            return Explain::OtherVersion { stored: version.label, asked: core.signature.label() };
+        }
+    }
+    Explain::of(fate)
+}
+
+/// Tells the disk once that this version of a function is in use.
+pub(super) fn announce<R>(tier: &Tier, core: &Core<R>, tally: &Tally, now: u64) {
+    if !tally.announced.load(Ordering::Relaxed) && !tally.announced.swap(true, Ordering::Relaxed) {
+        let (family, label) = (core.signature.family(), core.signature.label());
+        tier.note_version(Version { digest: core.identity.digest, family, label, used: now });
+    }
+}
+
+/// A run that waits for another process.
+struct Parked<R: 'static> {
+    run: Run<R>,
+    holder: Holder,
+    since: Instant,
+    pause: Duration,
+    /// A body waits for it; said beside our claims.
+    nested: Option<NestedWait>,
+}
+
+impl<R: Send + Sync + 'static> Parked<R> {
+    fn ask_again(mut self) {
+        let engine = Arc::clone(&self.run.engine);
+        let at = now() + self.pause;
+        self.pause = (self.pause * 2).min(SLOWEST_LOOK);
+        // Without a thread for the timer it is dropped here, which settles it.
+        let _ = engine.runner.timer().at(at, Box::new(self));
+    }
+
+    /// Whether there is nothing to wait for any more.
+    fn is_free(&mut self, tier: &Tier) -> bool {
+        if !tier.is_held(&self.holder) {
+            return true;
+        }
+        if self.nested.is_none() && graph().is_awaited(self.run.flight.id) {
+            self.nested = tier.nested_wait();
+        }
+        let cycle = self.nested.is_some() && tier.holder_waits(&self.holder);
+        if cycle && self.since.elapsed() > CYCLE_PATIENCE {
+            self.run.stage = Stage::Compute;
+            return true;
+        }
+        false
+    }
+}
+
+impl<R: Send + Sync + 'static> Alarm for Parked<R> {
+    fn ring(mut self: Box<Self>) {
+        if self.run.flight.cell.is_done() {
+            return;
+        }
+        let Some(tier) = self.run.engine.disk.clone() else { return };
+        if self.run.engine.runner.is_refusing() {
+            // Dropped unrun: its waiters are told that the pool has ended.
+            return;
+        }
+        if self.is_free(&tier) {
+            if self.run.stage == Stage::Compute {
+                self.run.permit = Some(tier.permit(None));
+            }
+            let Parked { run, nested, .. } = *self;
+            drop(nested);
+            return run.requeue();
+        }
+        self.ask_again();
+    }
+
+    fn is_moot(&self) -> bool {
+        self.run.flight.cell.is_done()
+    }
+}
+
+/// How a value is to be kept on disk.
+pub(super) struct Kept {
+    pub(super) packed: Packed,
+    pub(super) encoded: Encoded,
+    pub(super) is_error: bool,
+}
+
+/// Why a value is not kept on disk.
+pub(super) enum Unkept {
+    /// It can't be encoded, or does not come back: nor will others of its type. After so many bytes.
+    Unfit(String, u64),
+    /// It takes more than the directory may give it. Others may not.
+    TooLarge(String),
+    /// The disk is in trouble, which has been told.
+    Trouble,
+}
+
+impl Unkept {
+    /// Tells the listener, the first time. Nothing of a function whose results are unfit is tried again.
+    pub(super) fn tell(&self, tier: &Tier, tally: &Tally) {
+        let (told, reason, advice) = match self {
+            Unkept::Unfit(reason, _) => {
+                (&tally.unstorable, reason, "its results stay in memory (make the function `in_memory`)")
+            }
+            Unkept::TooLarge(reason) => {
+                (&tally.oversized, reason, "it stays in memory (see `Disk::max_bytes`)")
+            }
+            Unkept::Trouble => return,
+        };
+        if !told.swap(true, Ordering::Relaxed) {
+            tier.not_stored(tally.name, &format!("{reason}; {advice}"));
+        }
+    }
+}
+
+/// Encodes a value for the disk.
+pub(super) fn encode<R: Send + Sync + 'static>(
+    tier: &Tier,
+    core: &Core<R>,
+    value: &R,
+    checked: bool,
+) -> Result<Kept, Unkept> {
+    let Some(format) = core.format else {
+        return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
+    };
+    let (encoded, packed, written) = tier.sink(|sink| {
+        let encoded = catch_unwind(AssertUnwindSafe(|| {
+            let encoded = (format.encode)(value, sink)?;
+            match sink.bytes() {
+                Some(bytes) if !checked => (format.survives)(bytes, encoded.shape).map(|()| encoded),
+                _ => Ok(encoded),
+            }
+        }));
+        encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {}", panic_text(&*panic))))
+    });
+    // Trouble with the file comes first: what the encoder says then is only its echo.
+    let packed = packed.map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
+        _ => {
+            tier.write_failed(&error);
+            Unkept::Trouble
+        }
+    })?;
+    let encoded = encoded.map_err(|reason| Unkept::Unfit(reason, written))?;
+    Ok(Kept { packed, encoded, is_error: false })
+}
+
+/// The bytes of a kept error.
+pub(super) fn error(tier: &Tier, error: KeptError) -> Option<Kept> {
+    let encoded = Encoded { shape: error.shape, bytes: error.bytes.len() as u64 };
+    let (written, packed, _) = tier.sink(|sink| sink.write_all(&error.bytes));
+    written.ok()?;
+    Some(Kept { packed: packed.ok()?, encoded, is_error: true })
+}
+
+/// What the writer is given.
+#[expect(clippy::too_many_arguments, reason = "a record has that many fields")]
+pub(super) fn put<R>(
+    core: &Core<R>,
+    key: &KeyRef,
+    kept: Kept,
+    expires: u64,
+    cost: u64,
+    tally: &Arc<Tally>,
+    now: u64,
+    permit: Permit,
+) -> Put {
+    let [a, b, c, d, e, f, g, h, ..] = core.digest;
+    Put {
+        key: *key.key().as_bytes(),
+        function: [a, b, c, d, e, f, g, h],
+        shape: kept.encoded.shape,
+        is_error: kept.is_error,
+        raw_len: kept.encoded.bytes,
+        packed: kept.packed,
+        stored_at: now,
+        expires,
+        compute: cost,
+        permit,
+        tally: Arc::clone(tally),
+    }
+}
+
+/// How a result of that function is written when it leaves the memory.
+pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
+    Arc::new(move |tier, slot, entry, now| {
+        let fresh = entry.expires == 0 || now < entry.expires;
+        let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
+        let key = KeyRef { slot: *slot, identity: core.identity };
+        let tally = &entry.tally;
+        // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
+        if tally.unstorable.load(Ordering::Relaxed)
+            || !tier.takes_evicted_of(key.key().as_bytes(), &core.digest)
+        {
+            return;
+        }
+        match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
+            Ok(kept) => {
+                if let Packed::Bytes { .. } = kept.packed {
+                    tally.checked.store(true, Ordering::Relaxed);
+                }
+                let permit = tier.permit_evicted();
+                tier.put(put(&core, &key, kept, entry.expires, entry.cost, tally, now, permit));
+            }
+            Err(unkept) => unkept.tell(tier, tally),
+        }
+    })
+}

@@ -1,0 +1,123 @@
+//! Making room: the oldest segments go, a whole one at a time.
+//!
+//! Under the lock, by the writer that begins a new segment. For each record of the oldest one the index says whether it is
+//! still the key's newest and whether it was used since it was written. Those that were, of versions of their functions that are
+//! still in use, are written again at the end of the
+//! log, most computing time saved per byte first, as long as they take no more than a quarter of a segment; all others are
+//! marked as evicted. Then the file is deleted. Whoever has it open goes on reading.
+//!
+//! So a hit writes nothing but one bit, nothing is moved but what was used, and nothing is ever looked for in a directory
+//! but the names of the segments: at most some hundreds. (The policy is CLOCK, over segments instead of pages; see Corbató,
+//! "A Paging Experiment with the Multics System", 1968.)
+//!
+//! A kill on the way leaves a file whose records are marked, or records that lie twice: both go with the next eviction. A
+//! full disk leaves out the second chance.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::UNIX_EPOCH;
+
+use super::functions::{self, Version};
+use super::index::{Mark, Place, Position};
+use super::log::Writing;
+use super::record::{self, Header, flags};
+use super::segment::Unread;
+use crate::sync::wall;
+
+/// The share of a segment that second chances may take: one of so many.
+const SECOND_CHANCES: u64 = 4;
+
+type Versions = BTreeMap<[u8; 32], Version>;
+
+/// A record that was used.
+struct Candidate {
+    header: Header,
+    place: Place,
+    cost: u8,
+}
+
+impl Writing<'_> {
+    /// Deletes segments until `need` more bytes fit under the bound, beside the large values that are under way. `false`:
+    /// they do not, and there is nothing left to delete.
+    pub(super) fn make_room(&mut self, present: &[(u32, u64)], need: u64) -> io::Result<bool> {
+        let segments = &self.store.segments;
+        let current = self.index.tail().segment();
+        // (What lies behind the log is not part of it.)
+        let ours = present.iter().filter(|(id, _)| *id <= current);
+        let mut total: u64 = ours.map(|(_, bytes)| bytes).sum();
+        // What killed processes have left; that it could not be looked for is no reason to stop.
+        let _ = segments.sweep();
+        let beside = self.index.len() + self.store.beside + segments.under_way().unwrap_or(0);
+        let bound = self.store.max_bytes.saturating_sub(beside);
+        let mut budget = self.store.segment_bytes / SECOND_CHANCES;
+        let versions = functions::read(&self.store.dir).unwrap_or_default();
+        for &(id, bytes) in present {
+            if total.saturating_add(need) <= bound || id >= current {
+                break;
+            }
+            let candidates = self.bury_segment(id, &versions);
+            total -= bytes;
+            let mut kept = 0;
+            for candidate in candidates {
+                if candidate.place.len <= budget && self.keep(&candidate).unwrap_or(false) {
+                    budget -= candidate.place.len;
+                    kept += candidate.place.len;
+                }
+            }
+            total += kept;
+            match segments.remove(id) {
+                // A directory, say: it was never ours, and takes no room.
+                Err(_) if bytes == 0 => {}
+                removed => removed?,
+            }
+            self.index.set_oldest(id + 1);
+        }
+        segments.forget_below(self.index.oldest());
+        self.index.set_total(total);
+        Ok(total.saturating_add(need) <= bound)
+    }
+
+    /// Marks the records of a segment as evicted, but for those that were used: these come back, best first.
+    fn bury_segment(&self, id: u32, versions: &Versions) -> Vec<Candidate> {
+        let now = wall().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        let mut candidates = Vec::new();
+        let walked = self.store.segments.walk(id, &self.store.seal, |header, place| {
+            let Some((used, cost)) = self.index.referenced(&header.key, place) else { return };
+            let lasts = header.expires == 0 || now < header.expires;
+            let lasts = lasts && !functions::is_outdated(versions, header.function);
+            if used && lasts && header.flags & flags::LARGE == 0 {
+                candidates.push(Candidate { header, place, cost });
+            } else {
+                self.index.bury_if(&header.key, place, Mark::Evicted);
+            }
+        });
+        // What can't be read can't be kept; the index finds out when it is asked.
+        drop(walked);
+        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.cost));
+        candidates
+    }
+
+    /// Writes a record again, at the end of the log.
+    fn keep(&mut self, candidate: &Candidate) -> io::Result<bool> {
+        let Candidate { header, place, .. } = candidate;
+        let store = self.store;
+        let mut bytes = Vec::new();
+        match store.segments.read(*place, &header.key, &store.seal, &mut bytes) {
+            Ok(_) => {}
+            Err(Unread::Io(error)) => return Err(error),
+            Err(Unread::Bad(_)) => {
+                self.index.bury_if(&header.key, *place, Mark::Corrupt);
+                return Ok(false);
+            }
+        }
+        let tail = self.index.tail();
+        if tail.offset() + place.len > store.segment_bytes {
+            return Ok(false);
+        }
+        bytes.truncate(place.len as usize);
+        bytes[..record::HEADER].copy_from_slice(&header.encode(tail, &store.seal));
+        store.append_dirty(tail, &bytes)?;
+        self.index.set_tail(Position::new(tail.segment(), tail.offset() + place.len));
+        Ok(self.index.relocate(&header.key, *place, Place { position: tail, len: place.len }))
+    }
+}

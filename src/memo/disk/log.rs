@@ -1,0 +1,327 @@
+//! Writing a directory: results, what is forgotten, and what is not known to be safe yet.
+//!
+//! # Writing a batch
+//!
+//! | step | under the lock | a kill here leaves |
+//! |---|---|---|
+//! | reserve: the tail moves past the batch; at the end of a segment a new one begins, and old ones make room | yes | a hole that nothing points to |
+//! | seal and write the records | no | the same, half written |
+//! | publish: the index is told | yes | records that are found again when the index is rebuilt |
+//!
+//! The lock is a mutex for the threads of this pool and a file lock for everybody else, taken with a deadline: whoever is
+//! stopped while it holds the lock delays the others' writing, never their work.
+//!
+//! # Forgetting
+//!
+//! `forget` and `forget_function` write a record of their own, without a payload, so that a rebuilt index forgets, too.
+//! `clear` deletes the segments.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use super::functions::{self, Version};
+use super::index::{self, Index, Mark, Place, Position, Tag};
+use super::payload::Packed;
+use super::rebuild::rebuild;
+use super::record::{self, Header, flags};
+use super::segment::large::Written;
+use super::store::{Store, open_index, tag_of};
+use super::tier::{Note, Put};
+use crate::sync::{Arc, Mutex};
+
+/// How long a writer waits for the lock.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The lock of the directory is held.
+pub(super) struct Writing<'a> {
+    pub(super) store: &'a Store,
+    /// The segment at the tail was seen.
+    seen: bool,
+    pub(super) index: Arc<Index>,
+}
+
+impl Store {
+    /// Does something under the lock of the directory.
+    pub(super) fn writing<T>(
+        &self,
+        patience: Duration,
+        change: impl FnOnce(&mut Writing<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let lock = self.lock.lock();
+        let _locked = self.dir.io().lock(&lock, patience)?;
+        let mut index = self.index();
+        if !index.is_sound() {
+            index.set_superseded(true);
+            index = rebuild(&self.dir, &self.segments, &self.seal)?;
+            self.replace_index(Arc::clone(&index));
+        } else if index.superseded() {
+            // Nobody is about to replace it, since the lock is ours: who was, was killed before the new one had its name.
+            index = match open_index(&self.dir) {
+                Some(index) => index,
+                None => rebuild(&self.dir, &self.segments, &self.seal)?,
+            };
+            index.set_superseded(false);
+            self.replace_index(Arc::clone(&index));
+        }
+        change(&mut Writing { store: self, seen: false, index })
+    }
+
+    /// Writes results; gives the numbers of those that were taken. The others came too late: something newer is known.
+    pub(crate) fn append(&self, puts: &[Arc<Put>]) -> io::Result<Vec<usize>> {
+        if let [put] = puts
+            && let Packed::Large(large) = &put.packed
+        {
+            return self.append_large(put, large);
+        }
+        let places = self.writing(LOCK_PATIENCE, |writing| {
+            let mut places = Vec::with_capacity(puts.len());
+            for (at, put) in puts.iter().enumerate() {
+                if let Packed::Bytes { bytes, .. } = &put.packed
+                    && writing.admits(put)
+                {
+                    let len = record::record_len(bytes.len() as u64);
+                    places.push((at, Place { position: writing.reserve(len)?, len }));
+                }
+            }
+            Ok(places)
+        })?;
+        let mut written = Vec::with_capacity(places.len());
+        for run in places.chunk_by(|a, b| a.1.position.segment() == b.1.position.segment()) {
+            match self.write_run(puts, run) {
+                Ok(()) => written.extend_from_slice(run),
+                // Others have filled the directory since this was reserved: it is evicted before it was there.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.has_evicted(run) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.writing(LOCK_PATIENCE, |writing| {
+            for (at, place) in &written {
+                writing.publish(&puts[*at], *place)?;
+            }
+            Ok(())
+        })?;
+        Ok(written.into_iter().map(|(at, _)| at).collect())
+    }
+
+    fn has_evicted(&self, run: &[(usize, Place)]) -> bool {
+        let oldest = self.index().oldest();
+        run.iter().all(|(_, place)| place.position.segment() < oldest)
+    }
+
+    /// Writes records that lie one after the other.
+    fn write_run(&self, puts: &[Arc<Put>], run: &[(usize, Place)]) -> io::Result<()> {
+        let [(_, first), ..] = run else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(run.iter().map(|(_, place)| place.len as usize).sum());
+        for (at, place) in run {
+            let put = &puts[*at];
+            let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { continue };
+            bytes.extend_from_slice(
+                &put.header(payload.len() as u64, *hash).encode(place.position, &self.seal),
+            );
+            bytes.extend_from_slice(payload);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        self.append_dirty(first.position, &bytes)
+    }
+
+    /// Writes bytes where the caller alone may write. They are to be synced: said afterwards, so that a sync that comes
+    /// in between does not count for them.
+    pub(super) fn append_dirty(&self, position: Position, bytes: &[u8]) -> io::Result<()> {
+        let written = self.segments.append(position, bytes);
+        self.dirty.lock().insert(position.segment());
+        written
+    }
+
+    /// Gives a large value, whose bytes are in a file already, its place in the log.
+    fn append_large(&self, put: &Put, large: &Mutex<Option<Written>>) -> io::Result<Vec<usize>> {
+        let Some(large) = large.lock().take() else { return Ok(Vec::new()) };
+        self.writing(LOCK_PATIENCE, |writing| {
+            if !writing.admits(put) {
+                return Ok(Vec::new());
+            }
+            let id = writing.reserve_segment()?;
+            let header = put.header(large.stored_len(), [0; 16]);
+            let place = self.segments.commit_large(large, id, header, &self.seal)?;
+            self.dirty.lock().insert(id);
+            writing.publish(put, place)?;
+            Ok(vec![0])
+        })
+    }
+
+    /// Notes that a version of a function is in use.
+    pub(crate) fn note_version(&self, version: &Version) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| functions::note(&writing.store.dir, version))
+    }
+
+    /// The versions of functions that have results here.
+    pub(crate) fn versions(&self) -> io::Result<BTreeMap<[u8; 32], Version>> {
+        functions::read(&self.dir)
+    }
+
+    /// Notes why keys have no result, where nothing newer is known of them.
+    pub(super) fn note(&self, notes: &[Note]) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            for note in notes {
+                // As old as the run: what others have written since stays, and what they are at is taken.
+                writing.index.bury(&note.key, note.mark, before(note.began));
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets a key: results of runs that have begun by now are refused.
+    pub(crate) fn forget(&self, key: &[u8; 32]) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let at = writing.tombstone(*key, [0; 8], flags::FORGOTTEN)?;
+            writing.index.bury(key, Mark::Forgotten, at);
+            Ok(())
+        })
+    }
+
+    /// Forgets all results of functions whose digest begins so.
+    pub(crate) fn forget_function(&self, owner: [u8; 4]) -> io::Result<()> {
+        let [a, b, c, d] = owner;
+        self.writing(LOCK_PATIENCE, |writing| {
+            let at = writing.tombstone([0; 32], [a, b, c, d, 0, 0, 0, 0], flags::FORGOTTEN_FUNCTION)?;
+            writing.index.bury_function(tag_of(&owner), at);
+            Ok(())
+        })
+    }
+
+    /// Forgets everything and deletes it.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        self.writing(LOCK_PATIENCE, |writing| {
+            let next = writing.next_segment()?;
+            writing.index.clear(next);
+            // What is written later lies behind the position that was cleared.
+            writing.index.set_tail(Position::new(next.segment(), 8));
+            for (id, bytes) in self.segments.ids()? {
+                if id < next.segment() {
+                    match self.segments.remove(id) {
+                        Err(_) if bytes == 0 => {}
+                        removed => removed?,
+                    }
+                }
+            }
+            writing.index.set_oldest(next.segment());
+            writing.index.set_total(0);
+            Ok(())
+        })
+    }
+
+    /// Makes what is written safe against a power loss. After an error the next one has to try again all that is left.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let mut dirty = std::mem::take(&mut *self.dirty.lock());
+        while let Some(segment) = dirty.first().copied() {
+            match self.segments.sync(segment) {
+                // Evicted since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.dirty.lock().append(&mut dirty);
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+            dirty.remove(&segment);
+        }
+        self.segments.sync_names()?;
+        self.index().flush()
+    }
+}
+
+impl Writing<'_> {
+    /// Whether a result will be taken. To be asked before it gets its position: what lies in the log behind the record
+    /// that forgets it would be found again when the index is lost.
+    fn admits(&self, put: &Put) -> bool {
+        self.index.admits(&put.key, tag_of(&put.function), put.permit.began())
+    }
+
+    /// Takes so many bytes at the end of the log.
+    pub(super) fn reserve(&mut self, len: u64) -> io::Result<Position> {
+        let tail = self.index.tail();
+        let fits =
+            tail.segment() > 0 && tail.offset() + len <= self.store.segment_bytes && self.is_there(tail);
+        let position = if fits { tail } else { self.next_segment()? };
+        self.index.set_tail(Position::new(position.segment(), position.offset() + len));
+        Ok(position)
+    }
+
+    /// Whether the segment at the tail is: somebody may have deleted it, and what is written there would be lost.
+    fn is_there(&mut self, tail: Position) -> bool {
+        self.seen = self.seen || self.store.segments.is_there(tail.segment());
+        self.seen
+    }
+
+    /// Begins a new segment and makes room for it. Entries that were worth keeping may lie at its beginning then.
+    fn next_segment(&mut self) -> io::Result<Position> {
+        // What is reserved counts, though it may not be written yet.
+        let tail = self.index.tail();
+        if tail.offset() <= self.store.segment_bytes {
+            self.store.segments.stretch(tail)?;
+        }
+        let present = self.store.segments.ids()?;
+        let id = self.next_id(&present)?;
+        self.store.segments.create(id)?;
+        self.seen = true;
+        self.index.set_tail(Position::new(id, 0));
+        self.make_room(&present, self.store.segment_bytes)?;
+        Ok(self.index.tail())
+    }
+
+    /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
+    fn reserve_segment(&mut self) -> io::Result<u32> {
+        let present = self.store.segments.ids()?;
+        // Its file is there already.
+        self.make_room(&present, 0)?;
+        let id = self.next_id(&present)?;
+        self.index.set_tail(Position::new(id, LAST_OFFSET));
+        Ok(id)
+    }
+
+    fn next_id(&self, present: &[(u32, u64)]) -> io::Result<u32> {
+        // Behind the tail there may be what a killed process has begun, or what was never ours: no reason to go beyond it.
+        let taken = |id: &u32| present.binary_search_by_key(id, |(id, _)| *id).is_ok();
+        (self.index.tail().segment()..u32::MAX)
+            .map(|id| id + 1)
+            .find(|id| !taken(id))
+            .ok_or_else(|| io::Error::other("the log has used up its segment numbers; delete the directory"))
+    }
+
+    /// A record without a payload, that says what is forgotten.
+    fn tombstone(&mut self, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<Position> {
+        let len = record::HEADER as u64;
+        let position = self.reserve(len)?;
+        let header =
+            Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
+        self.store.append_dirty(position, &header.encode(position, &self.store.seal))?;
+        Ok(position)
+    }
+
+    /// Tells the index of a record that is written.
+    fn publish(&mut self, put: &Put, place: Place) -> io::Result<()> {
+        if self.index.load() > FULL {
+            self.grow()?;
+        }
+        let cost = index::cost_class(put.compute, place.len);
+        let tag = Tag { function: tag_of(&put.function), cost };
+        self.index.insert(&put.key, place, tag, put.permit.began());
+        self.index.add_total(place.len.cast_signed());
+        Ok(())
+    }
+}
+
+/// How full the index gets before it grows.
+pub(super) const FULL: f64 = 0.75;
+
+/// An offset behind which nothing fits: the next record begins a segment.
+pub(super) const LAST_OFFSET: u64 = u32::MAX as u64 * 8;
+
+/// The last position before this one; the first of all, if there is none.
+fn before(position: Position) -> Position {
+    match (position.segment(), position.offset()) {
+        (0, _) => Position::new(0, 8),
+        (segment, 0) => Position::new(segment - 1, LAST_OFFSET),
+        (segment, offset) => Position::new(segment, offset - 8),
+    }
+}

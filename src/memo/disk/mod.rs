@@ -1,0 +1,32 @@
+//! The disk tier: results that outlive the process and are shared between processes.
+//!
+//! 1. [`tier`] — what a pool sees: look, claim, put, forget; what is pending; what it does about trouble.
+//! 2. [`writer`] — the one thread that writes behind; [`health`] when it is worth trying.
+//! 3. [`payload`] — a value's bytes on their way to the disk and back.
+//! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
+//! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
+//! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
+//! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
+//! 8. [`segment`] — files of records; [`record`] — what makes a reader believe one.
+//! 9. [`functions`] — which versions of which functions have results here.
+//! 10. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
+//!
+//! `docs/format.md` has the bytes.
+
+pub(crate) mod claims;
+pub(crate) mod dir;
+mod evict;
+pub(crate) mod functions;
+mod health;
+pub(crate) mod index;
+pub(crate) mod io;
+mod log;
+mod map;
+pub(crate) mod owners;
+pub(crate) mod payload;
+mod rebuild;
+pub(crate) mod record;
+pub(crate) mod segment;
+pub(crate) mod store;
+pub(crate) mod tier;
+mod writer;

@@ -1,0 +1,553 @@
+//! The disk tier as a pool sees it: look, claim, put, forget.
+//!
+//! # Between a result and its record
+//!
+//! A finished result is *pending* until the writer has written it: then it is found here, by its key, so that a call whose
+//! result has left the memory meanwhile is not computed twice. A pending result is believed only if nothing was forgotten
+//! after its run began, which the index says.
+//!
+//! # What goes wrong
+//!
+//! Nothing of the disk fails a task. What can't be read is a miss, what can't be written stays in memory: counted, and
+//! told once ([`Event::StoreFailed`]) until it works again.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+
+use super::claims::{Claim, ClaimToken, Holder};
+use super::functions::Version;
+use super::health::Health;
+use super::index::{Mark, Position};
+use super::owners::NestedWait;
+use super::payload::{Meta, Packed, Payload, Sink};
+use super::record::{self, Header, codec, flags};
+use super::store::{Look, Store};
+use super::writer::Writer;
+use crate::config::disk::{Disk, Spill};
+use crate::error::Error;
+use crate::event::{Event, Listener, Stats, Tally, count};
+use crate::memo::codec::Undecodable;
+use crate::memo::compress;
+use crate::memo::history::Fate;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, RwLock};
+
+/// See the [module](self).
+pub(crate) struct Tier {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+/// What the writer works on, too.
+pub(super) struct Shared {
+    /// Replaced when the directory was deleted under us.
+    store: RwLock<Arc<Store>>,
+    pub(super) disk: Disk,
+    pub(super) pending: Mutex<HashMap<[u8; 32], Arc<Put>>>,
+    on_event: Option<Listener>,
+    reads: Health,
+    pub(super) writes: Health,
+    telling: Mutex<Telling>,
+    /// Where the log ended when this pool came: what it evicts from memory is no newer.
+    opened: AtomicU64,
+}
+
+/// What the listener knows, and is to be told: in this order, by one thread at a time, without the lock.
+#[derive(Default)]
+struct Telling {
+    failed: bool,
+    /// `Some`: why it failed; `None`: it works again.
+    queue: VecDeque<Option<String>>,
+    busy: bool,
+}
+
+/// The right to write one result: when its run began, and its claim.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    began: Position,
+    claim: Mutex<Option<ClaimToken>>,
+}
+
+/// A result on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) key: [u8; 32],
+    pub(crate) function: [u8; 8],
+    pub(crate) shape: u64,
+    pub(crate) is_error: bool,
+    pub(crate) raw_len: u64,
+    pub(crate) packed: Packed,
+    pub(crate) stored_at: u64,
+    pub(crate) expires: u64,
+    pub(crate) compute: u64,
+    pub(crate) permit: Permit,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// Why a run gave no result.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) key: [u8; 32],
+    pub(super) mark: Mark,
+    pub(super) began: Position,
+}
+
+/// What a look found.
+pub(crate) enum Found<T> {
+    Value(T, Meta),
+    /// Why not, if that is known.
+    Nothing(Option<Fate>),
+}
+
+impl Permit {
+    pub(super) fn began(&self) -> Position {
+        self.began
+    }
+
+    /// Others may have the key: the result can be read now, or never will.
+    pub(super) fn release(&self) {
+        let claim = self.claim.lock().take();
+        drop(claim);
+    }
+}
+
+impl Put {
+    /// Its flags in the record.
+    pub(super) fn flags(&self) -> u16 {
+        let error = if self.is_error { flags::ERROR } else { 0 };
+        match &self.packed {
+            Packed::Bytes { flags, .. } => error | flags,
+            Packed::Large(_) => error | flags::LARGE,
+        }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        match &self.packed {
+            Packed::Bytes { bytes, .. } => (record::HEADER + bytes.len()) as u64,
+            Packed::Large(_) => record::HEADER as u64,
+        }
+    }
+
+    /// The header of its record, but for the seal.
+    pub(super) fn header(&self, stored_len: u64, payload_hash: [u8; 16]) -> Header {
+        Header {
+            codec: codec::BINCODE,
+            flags: self.flags(),
+            stored_len,
+            raw_len: self.raw_len,
+            key: self.key,
+            function: self.function,
+            shape: self.shape,
+            stored_at: self.stored_at,
+            expires: self.expires,
+            compute: self.compute,
+            payload_hash,
+        }
+    }
+
+    fn meta(&self) -> Meta {
+        let Put { shape, raw_len, expires, compute, .. } = *self;
+        Meta { shape, flags: self.flags(), raw_len, expires, compute }
+    }
+}
+
+impl Tier {
+    /// Opens the directory, or says why it can't be used.
+    pub(crate) fn open(disk: Disk, on_event: Option<Listener>, name: &str) -> Result<Arc<Tier>, Error> {
+        let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
+        let shared = Arc::new(Shared {
+            opened: AtomicU64::new(store.tail().word()),
+            store: RwLock::new(Arc::new(store)),
+            disk,
+            pending: Mutex::default(),
+            on_event,
+            reads: Health::default(),
+            writes: Health::default(),
+            telling: Mutex::default(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
+        Ok(Arc::new(Tier { shared, writer }))
+    }
+
+    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
+    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it.
+    pub(crate) fn look<T>(
+        &self,
+        key: &[u8; 32],
+        tally: impl FnOnce() -> Arc<Tally>,
+        now: u64,
+        decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+    ) -> Found<T> {
+        let store = self.shared.store();
+        let pending = self.shared.pending.lock().get(key).cloned();
+        if let Some(put) = pending.filter(|put| store.admits(key, &put.function, put.permit.began)) {
+            let meta = put.meta();
+            let found = match &put.packed {
+                Packed::Bytes { bytes, .. } if meta.is_fresh(now) => unpacked(&meta, bytes, decode),
+                _ => return Found::Nothing(None),
+            };
+            return match found {
+                Ok(value) => Found::Value(value, meta),
+                Err(_) => Found::Nothing(None),
+            };
+        }
+        match store.look(key, now, |meta, payload| match payload {
+            Payload::Bytes(bytes) => unpacked(meta, bytes, decode),
+            stream => decode(meta, stream),
+        }) {
+            Look::Hit(value, meta) => {
+                self.shared.read_works();
+                Found::Value(value, meta)
+            }
+            Look::Miss(fate) => Found::Nothing(fate),
+            Look::Corrupt(reason) => {
+                let tally = tally();
+                count(&tally.corrupt);
+                self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                Found::Nothing(Some(Fate::Corrupt))
+            }
+            Look::Failed(error) => {
+                self.shared.failed(&self.shared.reads, &error);
+                Found::Nothing(None)
+            }
+        }
+    }
+
+    /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
+    pub(crate) fn claim(&self, key: &[u8; 32]) -> Option<Claim> {
+        if !self.shared.disk.single_flight {
+            return None;
+        }
+        Some(self.shared.store().claims()?.claim(key))
+    }
+
+    /// Whether another process still works on it.
+    pub(crate) fn is_held(&self, holder: &Holder) -> bool {
+        self.shared.store().claims().is_some_and(|claims| claims.is_held(holder))
+    }
+
+    /// Whether bodies of that process wait for other processes.
+    pub(crate) fn holder_waits(&self, holder: &Holder) -> bool {
+        self.shared.store().claims().is_some_and(|claims| claims.holder_is_waiting(holder))
+    }
+
+    /// Says that a body of this process waits for another process.
+    pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
+        Some(self.shared.store().claims()?.wait_inside())
+    }
+
+    /// A run begins now.
+    pub(crate) fn permit(&self, claim: Option<ClaimToken>) -> Permit {
+        Permit { began: self.shared.store().tail(), claim: Mutex::new(claim) }
+    }
+
+    /// For a value that leaves the memory: older than anything others have done since this pool came.
+    pub(crate) fn permit_evicted(&self) -> Permit {
+        Permit { began: self.shared.opened(), claim: Mutex::new(None) }
+    }
+
+    /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its
+    /// key since this pool came: it was forgotten, refreshed or has expired. When it leaves the memory nobody would know
+    /// that it is newer.
+    pub(crate) fn takes(&self, tally: &Tally, key: &[u8; 32], function: &[u8]) -> bool {
+        let at_once = match self.shared.disk.spill {
+            Spill::OnInsert => true,
+            Spill::OnEvict => !self.shared.store().admits(key, function, self.shared.opened()),
+        };
+        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.writes.is_willing()
+    }
+
+    /// Whether what leaves the memory is written.
+    pub(crate) fn takes_evicted(&self) -> bool {
+        self.shared.disk.spill == Spill::OnEvict && self.shared.writes.is_willing()
+    }
+
+    /// Whether this one is: it is not there already, and nothing is known that it could be older than.
+    pub(crate) fn takes_evicted_of(&self, key: &[u8; 32], function: &[u8]) -> bool {
+        let store = self.shared.store();
+        !store.knows(key) && store.admits(key, function, self.shared.opened())
+    }
+
+    /// Where a value is encoded.
+    pub(crate) fn sink<T>(&self, fill: impl FnOnce(&mut Sink<'_>) -> T) -> (T, io::Result<Packed>, u64) {
+        let store = self.shared.store();
+        let mut sink = Sink::new(&store, self.shared.disk.compress);
+        let filled = fill(&mut sink);
+        let written = sink.written();
+        (filled, sink.finish(), written)
+    }
+
+    /// Tells the listener that a value stays in memory.
+    pub(crate) fn not_stored(&self, function: &str, reason: &str) {
+        self.shared.emit(&Event::NotStored { function, reason });
+    }
+
+    /// Takes note that a value could not be written to a file of its own.
+    pub(crate) fn write_failed(&self, error: &io::Error) {
+        self.shared.failed(&self.shared.writes, error);
+    }
+
+    /// Takes a result to be written. Does not wait, and does not fail.
+    pub(crate) fn put(&self, put: Put) {
+        if let Packed::Large(_) = put.packed {
+            // It is in a file already; all that is left is to give it its name.
+            return self.shared.write(&[Arc::new(put)]);
+        }
+        let put = Arc::new(put);
+        self.shared.pending.lock().insert(put.key, Arc::clone(&put));
+        self.writer.put(put);
+    }
+
+    /// Waits while more is to be written than the backlog may have, for at most a second.
+    pub(crate) fn hold_back(&self) {
+        self.writer.hold_back();
+    }
+
+    /// Remembers why there is no result of a run with that permit.
+    pub(crate) fn note(&self, key: &[u8; 32], fate: Fate, permit: &Permit) {
+        let mark = match fate {
+            Fate::Failed => Mark::Failed,
+            Fate::Panicked => Mark::Panicked,
+            _ => return,
+        };
+        self.writer.note(Note { key: *key, mark, began: permit.began });
+    }
+
+    /// Notes that a version of a function is in use.
+    pub(crate) fn note_version(&self, version: Version) {
+        self.writer.note_version(version);
+    }
+
+    /// Other versions of the function with that digest that have results here, the latest first.
+    pub(crate) fn other_versions(&self, family: u64, digest: &[u8; 32]) -> Vec<Version> {
+        let versions = self.shared.store().versions().unwrap_or_default();
+        let others =
+            versions.into_values().filter(|version| version.family == family && version.digest != *digest);
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|version| std::cmp::Reverse(version.used));
+        others
+    }
+
+    /// Whether there is, or was, something under a key.
+    pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
+        self.shared.store().knows(key)
+    }
+
+    /// Forgets a key, for every process of the directory.
+    pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
+        let pending = self.shared.pending.lock().remove(key);
+        drop(pending);
+        let forgotten = self.shared.revived().and_then(|store| {
+            store.forget(key)?;
+            // What others are at is not to be waited for: it was begun before this, and will be refused.
+            if self.shared.disk.single_flight
+                && let Some(claims) = store.claims()
+            {
+                claims.break_off(key);
+            }
+            Ok(())
+        });
+        self.shared.told(forgotten)
+    }
+
+    /// Forgets everything of a function.
+    pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
+        let pending: Vec<_> =
+            self.shared.pending.lock().extract_if(|_, put| put.function.starts_with(&owner)).collect();
+        drop(pending);
+        self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut *self.shared.pending.lock());
+        drop(pending);
+        let cleared = self.shared.told(self.shared.revived().and_then(|store| store.clear()));
+        if cleared.is_ok() {
+            // What this pool has in memory from now on is newer than that.
+            self.shared.opened.store(self.shared.store().tail().word(), Ordering::Relaxed);
+        }
+        cleared
+    }
+
+    /// Writes what is finished and makes it safe against a power loss.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.writer.flush().map_err(Error::store)
+    }
+
+    /// Ends the writer, after it has written everything.
+    pub(crate) fn close(&self) {
+        self.writer.close();
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        stats.disk_bytes = self.shared.store().bytes();
+        stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
+    }
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn opened(&self) -> Position {
+        Position::from_word(self.opened.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.store.read())
+    }
+
+    /// Writes a batch and lets go of what came with it, whether it could be written or not.
+    pub(super) fn write(&self, puts: &[Arc<Put>]) {
+        let written = self.revived().and_then(|store| store.append(puts));
+        for put in puts {
+            self.forget_pending(put);
+            put.permit.release();
+        }
+        match written {
+            Ok(stored) => {
+                stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
+                self.write_works(stored.first().map(|at| &puts[*at].key));
+            }
+            Err(error) => self.failed(&self.writes, &error),
+        }
+    }
+
+    /// Notes why keys have no result. That it could not be noted harms nobody.
+    pub(super) fn note(&self, notes: &[Note]) {
+        let _ = self.store().note(notes);
+    }
+
+    /// Notes that versions of functions are in use.
+    pub(super) fn note_versions(&self, versions: &[Version]) {
+        let store = self.store();
+        for version in versions {
+            let _ = store.note_version(version);
+        }
+    }
+
+    /// The disk did not keep up: a result stays in memory only.
+    pub(super) fn dropped(&self, put: &Arc<Put>) {
+        self.forget_pending(put);
+        put.permit.release();
+        let reason =
+            "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
+        self.emit(&Event::NotStored { function: put.tally.name, reason });
+    }
+
+    /// Makes what is written safe against a power loss.
+    pub(super) fn sync(&self) -> Result<(), String> {
+        self.revived().and_then(|store| store.sync()).map_err(|error| {
+            self.failed(&self.writes, &error);
+            error.to_string()
+        })
+    }
+
+    /// It can be read from the disk now, or never will.
+    fn forget_pending(&self, put: &Arc<Put>) {
+        let mut pending = self.pending.lock();
+        let is_it = pending.get(&put.key).is_some_and(|other| Arc::ptr_eq(other, put));
+        let gone = is_it.then(|| pending.remove(&put.key));
+        drop(pending);
+        drop(gone);
+    }
+
+    /// The store; a new one if its directory was deleted.
+    fn revived(&self) -> io::Result<Arc<Store>> {
+        let store = self.store();
+        if !store.is_deleted() {
+            return Ok(store);
+        }
+        let new = Store::open(&self.disk).map_err(|refused| io::Error::other(refused.to_string()))?;
+        let new = Arc::new(new);
+        *self.store.write() = Arc::clone(&new);
+        Ok(new)
+    }
+
+    pub(super) fn emit(&self, event: &Event<'_>) {
+        if let Some(listener) = &self.on_event {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(event)));
+        }
+    }
+
+    /// Reading or writing failed. The listener is told if all was well so far.
+    fn failed(&self, health: &Health, error: &io::Error) {
+        health.failed();
+        self.say(true, || Some(error.to_string()));
+    }
+
+    /// Something was read. That says nothing of writing: a full disk is read well.
+    fn read_works(&self) {
+        if self.reads.works() && self.writes.is_well() {
+            self.say(false, || None);
+        }
+    }
+
+    /// Something was written. If nothing could be read, that is tried, too: perhaps nobody else asks for what is there.
+    fn write_works(&self, key: Option<&[u8; 32]>) {
+        let recovered = self.writes.works();
+        if self.reads.is_well() {
+            if recovered {
+                self.say(false, || None);
+            }
+        } else if let Some(key) = key.filter(|_| self.reads.is_willing())
+            && let Look::Hit(..) = self.store().look(key, 0, |_, _| Ok(()))
+        {
+            self.read_works();
+        }
+    }
+
+    /// Tells the listener that the disk failed, or works again, if that is news.
+    fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
+        let mut telling = self.telling.lock();
+        if telling.failed == failed {
+            return;
+        }
+        telling.failed = failed;
+        telling.queue.push_back(what());
+        // What one thread says another might overtake.
+        if std::mem::replace(&mut telling.busy, true) {
+            return;
+        }
+        while let Some(next) = telling.queue.pop_front() {
+            drop(telling);
+            match &next {
+                Some(reason) => self.emit(&Event::StoreFailed { reason }),
+                None => self.emit(&Event::StoreRecovered),
+            }
+            telling = self.telling.lock();
+        }
+        telling.busy = false;
+    }
+
+    fn told(&self, done: io::Result<()>) -> Result<(), Error> {
+        done.map_err(|error| {
+            self.failed(&self.writes, &error);
+            Error::store(error.to_string())
+        })
+    }
+}
+
+/// Takes stored bytes through what made them smaller, then to the decoder.
+fn unpacked<T>(
+    meta: &Meta,
+    bytes: &[u8],
+    decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+) -> Result<T, Undecodable> {
+    match compress::unpack(bytes, meta.raw_len, meta.flags) {
+        Ok(Some(raw)) => decode(meta, Payload::Bytes(&raw)),
+        Ok(None) => decode(meta, Payload::Bytes(bytes)),
+        Err(reason) => Err(Undecodable::Malformed(reason)),
+    }
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier").field("disk", &self.shared.disk).finish_non_exhaustive()
+    }
+}

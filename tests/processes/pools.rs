@@ -1,0 +1,122 @@
+//! Two pools of one process on one directory behave as two processes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use memopool::{Disk, Func, Pool, Source, Task};
+
+use crate::support::{Place, in_time};
+
+/// What a body has to do with its test.
+#[derive(Clone)]
+struct Stage {
+    runs: Arc<AtomicU64>,
+    begins: Sender<()>,
+    /// Taken by the first body: it waits for this, and ends as it says.
+    first: Arc<Mutex<Option<Receiver<bool>>>>,
+}
+
+/// A function whose first run says that it has begun, and ends when it is told how.
+fn staged() -> (Func<u64, u64>, Stage, Receiver<()>, Sender<bool>) {
+    let ((begins, begun), (end, ends)) = (channel(), channel());
+    let stage = Stage { runs: Arc::default(), begins, first: Arc::new(Mutex::new(Some(ends))) };
+    let func = Func::named("staged").resource(stage.clone()).fallible(|stage: &Stage, n: u64| {
+        stage.runs.fetch_add(1, Ordering::SeqCst);
+        let first = stage.first.lock().expect("no panic under this lock").take();
+        let fine = first.is_none_or(|ends| {
+            stage.begins.send(()).expect("the test listens");
+            ends.recv().expect("the test says how")
+        });
+        if fine { Ok(n * 2) } else { Err("told to fail") }
+    });
+    (func, stage, begun, end)
+}
+
+fn pool(place: &Place) -> Pool {
+    Pool::builder().threads(2).disk(Disk::new(place.cache())).build().expect("a cache directory")
+}
+
+fn source(task: &Task<u64>) -> Option<Source> {
+    task.wait().expect("a value");
+    task.source()
+}
+
+/// Two libraries in one program that use the same directory compute everything twice.
+#[test]
+fn one_computes_for_both() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let (func, stage, begun, end) = staged();
+        let first = one.submit(func.call(21));
+        begun.recv().expect("it begins");
+        let second = two.submit(func.call(21));
+        end.send(true).expect("it listens");
+        assert_eq!((source(&first), source(&second)), (Some(Source::Computed), Some(Source::Disk)));
+        assert_eq!(stage.runs.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// A pool that ends takes its claims with it, and others wait for them for ever.
+#[test]
+fn a_dropped_pool_lets_others_go_on() {
+    in_time(|| {
+        for fine in [true, false] {
+            let place = Place::new();
+            let (one, two) = (pool(&place), pool(&place));
+            let (func, stage, begun, end) = staged();
+            drop(one.submit(func.call(21)));
+            begun.recv().expect("it begins");
+            let second = two.submit(func.call(21));
+            let dropping = thread::spawn(move || drop(one));
+            end.send(fine).expect("it listens");
+            let expected = if fine { Source::Disk } else { Source::Computed };
+            assert_eq!(source(&second), Some(expected));
+            assert_eq!(stage.runs.load(Ordering::SeqCst), if fine { 1 } else { 2 });
+            dropping.join().expect("it ends");
+        }
+    });
+}
+
+/// A pool that is dropped with much to write gives its keys away before what it computed can be read.
+#[test]
+fn a_pool_that_still_writes_keeps_its_claims() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let runs = Arc::new(AtomicU64::new(0));
+        let func =
+            Func::named("counted").resource(Arc::clone(&runs)).func(|runs: &Arc<AtomicU64>, n: u64| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                vec![n; 500]
+            });
+        let other = func.clone();
+        let reads =
+            thread::spawn(move || two.map((0..500).map(|n| other.call(n))).all(|value| value.is_ok()));
+        for value in one.map((0..500).map(|n| func.call(n))) {
+            value.expect("a value");
+        }
+        drop(one);
+        assert!(reads.join().expect("no panic"));
+        assert_eq!(runs.load(Ordering::SeqCst), 500);
+    });
+}
+
+/// What was given up in one pool is not computed in the other either.
+#[test]
+fn what_one_gives_up_the_other_computes() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let (func, stage, begun, end) = staged();
+        let first = one.submit(func.call(21));
+        begun.recv().expect("it begins");
+        let second = two.submit(func.call(21));
+        assert!(first.cancel());
+        end.send(true).expect("it listens");
+        assert_eq!(source(&second), Some(Source::Computed));
+        assert_eq!(stage.runs.load(Ordering::SeqCst), 2);
+    });
+}

@@ -1,0 +1,306 @@
+//! What must not be found again: forgotten, replaced, expired, another's, or never to be written.
+
+use std::fmt;
+use std::time::Duration;
+
+use memopool::testing::{Faults, ManualClock, Op};
+use memopool::{Explain, Func, Pool};
+use serde::{Deserialize, Serialize};
+
+use super::{Place, bare, doubled, is_on_disk};
+use crate::{Counter, Gate, build, in_time};
+
+/// What forgets, and which of the calls 1, 2 and the other function's 1 it leaves.
+type Way = (&'static str, fn(&Pool, &Func<u64, u64>), [bool; 3]);
+
+const WAYS: [Way; 3] = [
+    ("forget", |pool, func| pool.forget(&func.call(1)).unwrap(), [false, true, true]),
+    ("forget_func", |pool, func| pool.forget_func(func).unwrap(), [false, false, true]),
+    ("clear", |pool, _| pool.clear().unwrap(), [false, false, false]),
+];
+
+fn tripled() -> Func<u64, u64> {
+    Func::new("disk::tripled", |n: u64| n * 3)
+}
+
+/// A forgotten result comes back: from the disk at once, after a restart, or after the index was lost.
+#[test]
+fn forgetting_reaches_the_disk() {
+    in_time(|| {
+        for (name, forget, left) in WAYS {
+            for (written, lost) in [(true, false), (true, true), (false, false), (false, true)] {
+                let (place, faults) = (Place::new(), Faults::new());
+                let (func, other) = (doubled(&Counter::default()), tripled());
+                let pool = build(Pool::builder().threads(1).disk(place.disk().faults(&faults)));
+                pool.run(func.call(9)).unwrap();
+                pool.flush().unwrap();
+                if !written {
+                    // Then they are on their way when they are forgotten.
+                    faults.slow(Duration::from_millis(5));
+                }
+                pool.run(func.call(1)).unwrap();
+                pool.run(func.call(2)).unwrap();
+                pool.run(other.call(1)).unwrap();
+                if written {
+                    pool.flush().unwrap();
+                }
+                forget(&pool, &func);
+                let found = |pool: &Pool| {
+                    [pool.get(&func.call(1)), pool.get(&func.call(2)), pool.get(&other.call(1))]
+                        .map(|value| value.is_some())
+                };
+                let case = format!("{name}, written: {written}, index lost: {lost}");
+                assert_eq!(found(&pool), left, "{case}, at once");
+                faults.heal();
+                pool.flush().unwrap();
+                assert_eq!(found(&place.bare()), left, "{case}, by another pool");
+                drop(pool);
+                if lost {
+                    place.lose_index();
+                }
+                let pool = place.bare();
+                assert_eq!(found(&pool), left, "{case}, after a restart");
+                assert_eq!([*pool.run(func.call(1)).unwrap(), *pool.run(other.call(1)).unwrap()], [2, 3]);
+                drop(pool);
+                if lost {
+                    place.lose_index();
+                }
+                assert!(place.bare().get(&func.call(1)).is_some(), "{case}: forgotten for good");
+            }
+        }
+    });
+}
+
+/// The old price is served again after a restart, though it was refreshed.
+#[test]
+fn refresh_replaces_what_is_on_disk() {
+    in_time(|| {
+        for lost in [false, true] {
+            let (place, runs) = (Place::new(), Counter::default());
+            let func =
+                Func::named("disk::nth_run").resource(runs.clone()).func(|runs: &Counter, _: u64| runs.up());
+            let pool = place.bare();
+            assert_eq!(*pool.run(func.call(1)).unwrap(), 1);
+            assert_eq!(*pool.run(func.call(1).refresh()).unwrap(), 2);
+            assert_eq!(*pool.run(func.call(1)).unwrap(), 2);
+            drop(pool);
+            let pool = place.pool();
+            assert_eq!(*pool.run(func.call(1).refresh()).unwrap(), 3);
+            assert_eq!(*pool.run(func.call(1)).unwrap(), 3);
+            drop(pool);
+            if lost {
+                place.lose_index();
+            }
+            assert_eq!(*place.pool().run(func.call(1)).unwrap(), 3);
+            assert_eq!(runs.get(), 3);
+        }
+    });
+}
+
+/// What was forgotten while it was computed is kept all the same.
+#[test]
+fn forgetting_during_a_run_wins() {
+    in_time(|| {
+        for memory in [0, 1 << 20] {
+            for (name, forget, _) in WAYS {
+                let (place, started, gate) = (Place::new(), Gate::default(), Gate::default());
+                let func = Func::named("disk::gated").resource((started.clone(), gate.clone())).func(
+                    |(started, gate): &(Gate, Gate), n: u64| {
+                        started.open();
+                        gate.pass();
+                        n
+                    },
+                );
+                let pool = build(Pool::builder().threads(1).memory(memory).disk(place.disk()));
+                let task = pool.submit(func.call(1));
+                started.pass();
+                forget(&pool, &func);
+                gate.open();
+                assert_eq!(*task.wait().unwrap(), 1, "those who wait have it");
+                pool.flush().unwrap();
+                assert_eq!(pool.get(&func.call(1)), None, "{name}, memory {memory}");
+                drop(pool);
+                place.lose_index();
+                assert_eq!(place.bare().get(&func.call(1)), None, "{name}, memory {memory}, later");
+            }
+        }
+    });
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Refusal {
+    TooLarge { n: u64 },
+    Odd(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::TooLarge { n } => write!(f, "{n} is too large"),
+            Refusal::Odd(why) => write!(f, "odd: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// An error that was kept loses its type or its text on the disk, or is not kept at all.
+#[test]
+fn kept_errors_come_back_as_what_they_were() {
+    in_time(|| {
+        let (place, runs) = (Place::new(), Counter::default());
+        let func = Func::named("disk::halved").resource(runs.clone()).cache_errors().fallible(
+            |runs: &Counter, n: u64| {
+                runs.up();
+                match n {
+                    1000.. => Err(Refusal::TooLarge { n }),
+                    n if n % 2 == 1 => Err(Refusal::Odd(format!("{n}"))),
+                    n => Ok(n / 2),
+                }
+            },
+        );
+        let look = |pool: &Pool| {
+            [8, 7, 2000].map(|n| match pool.run(func.call(n)) {
+                Ok(half) => format!("{half}"),
+                Err(error) => {
+                    assert!(error.is_failed());
+                    format!(
+                        "{error} / {:?}",
+                        error.downcast_ref::<Refusal>().expect("the function's own error")
+                    )
+                }
+            })
+        };
+        let pool = place.pool();
+        let first = look(&pool);
+        drop(pool);
+        for lost in [false, true] {
+            if lost {
+                place.lose_index();
+            }
+            let pool = place.pool();
+            assert_eq!(look(&pool), first);
+            assert_eq!(look(&pool), first, "from memory");
+            assert_eq!((pool.stats().disk_hits, pool.stats().failed), (3, 0));
+            assert_eq!(pool.get(&func.call(7)), None, "`get` gives values");
+        }
+        assert_eq!(runs.get(), 3);
+    });
+}
+
+/// A result outlives its `ttl` by a restart, or does not live as long as it should.
+#[test]
+fn ttl_goes_on_over_a_restart() {
+    in_time(|| {
+        for (memory, lost) in [(0, false), (1 << 20, false), (0, true)] {
+            let (place, clock, runs) = (Place::new(), ManualClock::new(), Counter::default());
+            let func = doubled(&runs).ttl(Duration::from_secs(60));
+            let pool =
+                || build(Pool::builder().threads(1).memory(memory).clock(clock.clone()).disk(place.disk()));
+            pool().run(func.call(1)).unwrap();
+            clock.advance(Duration::from_secs(59));
+            if lost {
+                place.lose_index();
+            }
+            let later = pool();
+            assert_eq!(*later.run(func.call(1)).unwrap(), 2);
+            assert_eq!((runs.get(), later.stats().disk_hits), (1, 1));
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(later.get(&func.call(1)), None, "promoted with its end");
+            drop(later);
+            let later = pool();
+            assert!(matches!(later.explain(&func.call(1)), Explain::Expired));
+            assert_eq!(later.get(&func.call(1)), None);
+            later.run(func.call(1)).unwrap();
+            assert_eq!((runs.get(), later.stats().computed), (2, 1));
+            drop(later);
+            clock.advance(Duration::from_secs(59));
+            assert!(pool().get(&func.call(1)).is_some(), "what replaced it has its own end");
+        }
+    });
+}
+
+/// What its author said must not leave the memory lies on the disk.
+#[test]
+fn in_memory_functions_are_never_written() {
+    in_time(|| {
+        let (place, faults) = (Place::new(), Faults::new());
+        let pool = build(Pool::builder().threads(1).memory(1000).disk(place.disk().faults(&faults)));
+        let before = faults.count(Op::Write);
+        let secret = Func::named("disk::secret").in_memory().func(|n: u64| n * 2);
+        for n in 0..100 {
+            pool.run(secret.call(n)).unwrap();
+        }
+        pool.run(secret.call(3).refresh()).unwrap();
+        pool.flush().unwrap();
+        assert_eq!((faults.count(Op::Write) - before, pool.stats().spilled), (0, 0));
+        assert_eq!(place.segments().len(), 0);
+        drop(pool);
+        assert!(matches!(place.pool().explain(&secret.call(3)), Explain::NeverSeen));
+    });
+}
+
+/// The disk fills with results that are faster computed than read.
+#[test]
+fn cheap_results_are_not_written() {
+    in_time(|| {
+        let (place, runs) = (Place::new(), Counter::default());
+        let cheap = doubled(&runs).cost_above(Duration::from_secs(3600));
+        let pool = place.pool();
+        pool.run(cheap.call(1)).unwrap();
+        pool.flush().unwrap();
+        assert!(matches!(pool.explain(&cheap.call(1)), Explain::TooCheap));
+        assert_eq!(pool.stats().spilled, 0);
+        drop(pool);
+        let dear = doubled(&runs).cost_above(Duration::from_nanos(1));
+        place.pool().run(dear.call(1)).unwrap();
+        assert!(is_on_disk(&place.pool().explain(&dear.call(1))));
+    });
+}
+
+/// A result of another function, of other settings or of older code is taken for this one's.
+#[test]
+fn only_the_same_function_finds_it() {
+    in_time(|| {
+        let place = Place::new();
+        let func = |name: &str, state: u64, version: &str| {
+            Func::named(name).state(state).func(|state: &u64, n: u64| state * n).version(version)
+        };
+        let first = func("disk::scaled", 2, "1");
+        assert_eq!(*place.pool().run(first.call(10)).unwrap(), 20);
+        let pool = build(bare().disk(place.disk()));
+        assert_eq!(pool.get(&func("disk::scaled", 2, "1").call(10)).as_deref(), Some(&20));
+        for other in
+            [func("disk::scaled", 3, "1"), func("disk::scaled", 2, "2"), func("disk::scaled_", 2, "1")]
+        {
+            assert_eq!(pool.get(&other.call(10)), None);
+        }
+        assert_eq!(*pool.run(func("disk::scaled", 3, "1").call(10)).unwrap(), 30);
+        assert_eq!(*pool.run(first.call(10)).unwrap(), 20);
+        assert_eq!((pool.stats().computed, pool.stats().disk_hits), (1, 1));
+    });
+}
+
+/// An edited function goes on giving what it gave before the edit.
+#[test]
+fn changed_code_is_a_miss() {
+    in_time(|| {
+        let place = Place::new();
+        {
+            #[memopool::memo(name = "disk::edited")]
+            fn edited(n: u64) -> u64 {
+                n + 1
+            }
+            assert_eq!(*place.pool().run(edited::call(1)).unwrap(), 2);
+        }
+        {
+            #[memopool::memo(name = "disk::edited")]
+            fn edited(n: u64) -> u64 {
+                n + 2
+            }
+            let pool = place.pool();
+            assert_eq!(*pool.run(edited::call(1)).unwrap(), 3);
+            assert_eq!((pool.stats().computed, pool.stats().disk_hits), (1, 0));
+        }
+    });
+}

@@ -1,0 +1,329 @@
+//! Small values, large ones, and those that can't be written at all.
+
+use std::fs;
+use std::path::Path;
+
+use memopool::testing::{Faults, Op};
+use memopool::{Disk, Explain, Func, Pool};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{
+    Place, Told, as_child, bare, block, bytes_in, bytes_of, is_on_disk, say, scale, skip, this_program,
+};
+use crate::{Counter, build, in_time};
+
+/// Values of some size come back damaged, or not at all: empty, odd, around the border to a file of their own, or large.
+#[test]
+fn values_of_every_size_come_back() {
+    in_time(|| {
+        let place = Place::new();
+        // Segments of 64 KiB: more than 16 KiB is large.
+        let disk = || place.disk().max_bytes(4 << 20);
+        let border = 16 << 10;
+        let mut sizes = vec![0, 1, 2, 7, 8, 9, 100, 127, 128, 129, 250, 251, 1000, 4096];
+        sizes.extend(border - 12..border + 12);
+        sizes.extend([
+            border - 128,
+            border + 128,
+            border * 4 - 128,
+            border * 4,
+            border * 4 + 1,
+            100_000,
+            500_003,
+        ]);
+        let pool = build(bare().disk(disk()));
+        for (seed, size) in (0..).zip(&sizes) {
+            pool.run(block().call((seed, *size))).unwrap();
+        }
+        assert_eq!(pool.stats().computed, sizes.len() as u64);
+        pool.flush().unwrap();
+        assert_eq!(pool.stats().spilled, sizes.len() as u64);
+        let check = |pool: &Pool, when: &str| {
+            for (seed, size) in (0..).zip(&sizes) {
+                let found = pool.get(&block().call((seed, *size)));
+                assert_eq!(found.as_deref(), Some(&bytes_of(seed, *size)), "{size} bytes, {when}");
+            }
+            assert_eq!(pool.stats().corrupt, 0);
+        };
+        check(&pool, "at once");
+        drop(pool);
+        check(&build(bare().disk(disk())), "after a restart");
+        place.lose_index();
+        check(&build(bare().disk(disk())), "after the index was lost");
+        assert_eq!(bytes_in(&place.path().join("v1/tmp")), 0, "nothing is left of what was under way");
+    });
+}
+
+/// One value that is too large for the disk stops all others of its function from being written.
+#[test]
+fn a_value_that_is_too_large_stays_in_memory_alone() {
+    in_time(|| {
+        let (place, told) = (Place::new(), Told::default());
+        let disk = || place.disk().max_bytes(1 << 20);
+        let pool = build(told.listen(Pool::builder().threads(1)).disk(disk()));
+        for seed in 0..3 {
+            assert_eq!(pool.run(block().call((seed, 900_000))).unwrap().len(), 900_000);
+            pool.run(block().call((seed, 10))).unwrap();
+            assert!(matches!(pool.explain(&block().call((seed, 900_000))), Explain::InMemory));
+        }
+        pool.flush().unwrap();
+        assert_eq!(pool.stats().spilled, 3);
+        assert_eq!(told.of("NotStored").len(), 1, "told once: {:?}", told.of("NotStored"));
+        assert_eq!(told.of("StoreFailed").len(), 0, "{:?}", told.of("StoreFailed"));
+        drop(pool);
+        let pool = build(bare().disk(disk()));
+        assert!((0..3).all(|seed| pool.get(&block().call((seed, 10))).is_some()));
+        assert_eq!(pool.get(&block().call((0, 900_000))), None);
+        assert_eq!(bytes_in(&place.path().join("v1/tmp")), 0);
+    });
+}
+
+/// One failure of the disk, and a function's results are never written again.
+#[test]
+fn a_large_value_that_meets_a_full_disk_does_not_condemn_its_function() {
+    in_time(|| {
+        let (place, told, faults) = (Place::new(), Told::default(), Faults::new());
+        let disk = place.disk().max_bytes(4 << 20).faults(&faults);
+        let pool = build(told.listen(Pool::builder().threads(1)).disk(disk));
+        pool.run(block().call((0, 100_000))).unwrap();
+        for (seed, op) in [(1, Op::Create), (2, Op::Write), (3, Op::Rename)] {
+            faults.fail_nth(op, 1);
+            assert_eq!(*pool.run(block().call((seed, 100_000))).unwrap(), bytes_of(seed, 100_000));
+            faults.heal();
+            assert_eq!(told.of("StoreFailed").len() as u64, seed, "{op:?}: {:?}", told.of(""));
+            // It pauses after a failure, for some tenths of a second.
+            crate::until(|| {
+                pool.run(block().call((seed + 10, 100_000)).refresh()).unwrap();
+                told.of("StoreRecovered").len() as u64 == seed
+            });
+        }
+        assert_eq!(told.of("NotStored").len(), 0, "{:?}", told.of("NotStored"));
+        drop(pool);
+        let pool = place.bare();
+        for seed in [0, 11, 12, 13] {
+            assert_eq!(pool.get(&block().call((seed, 100_000))).as_deref(), Some(&bytes_of(seed, 100_000)));
+        }
+        assert_eq!(bytes_in(&place.path().join("v1/tmp")), 0);
+    });
+}
+
+/// Refuses to be written: always, by a panic, or for some values.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Stubborn(u64);
+
+impl Serialize for Stubborn {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            0..100 => Err(serde::ser::Error::custom("on principle")),
+            100..200 => panic!("serialising went wrong"),
+            n => to.serialize_newtype_struct("Stubborn", &n),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Outer {
+    a: u64,
+    #[serde(flatten)]
+    inner: Inner,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Inner {
+    b: u64,
+}
+
+/// Runs two calls of a function in a pool with disk, each twice; gives what was told and how much was written.
+fn keeps_in_memory<R>(func: Func<u64, R>, from: u64)
+where
+    R: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (place, told) = (Place::new(), Told::default());
+    let func = func.weigh(|_| 100);
+    let pool = build(told.listen(Pool::builder().threads(1)).disk(place.disk()));
+    for n in from..from + 2 {
+        let first = pool.run(func.call(n)).unwrap();
+        assert_eq!(pool.run(func.call(n)).unwrap(), first);
+    }
+    pool.flush().unwrap();
+    let (name, stats) = (func.name(), pool.stats());
+    assert_eq!((stats.computed, stats.memory_hits, stats.spilled), (2, 2, 0), "{name}: {stats}");
+    assert_eq!((stats.store_errors, stats.corrupt), (0, 0), "{name}");
+    assert_eq!(told.of("NotStored").len(), 1, "{name}: {:?}", told.of(""));
+    assert_eq!(told.of("StoreFailed").len(), 0, "{name}");
+    drop(pool);
+    let pool = place.pool();
+    assert_eq!(pool.get(&func.call(from)), None, "{name}");
+    pool.run(func.call(from)).unwrap();
+    assert_eq!((pool.stats().computed, pool.stats().corrupt), (1, 0), "{name}");
+}
+
+/// A type that can't be written fails its tasks, or comes back as something else.
+#[test]
+fn what_does_not_come_back_stays_in_memory() {
+    in_time(|| {
+        keeps_in_memory(Func::new("disk::refuses", Stubborn), 1);
+        keeps_in_memory(Func::new("disk::panics", Stubborn), 101);
+        keeps_in_memory(Func::new("disk::json", |n: u64| serde_json::json!({ "n": n })), 1);
+        keeps_in_memory(Func::new("disk::untagged", |n: u64| Untagged::Text(n.to_string())), 1);
+        keeps_in_memory(Func::new("disk::flattened", |n: u64| Outer { a: n, inner: Inner { b: n } }), 1);
+    });
+}
+
+/// Without a weight of its own such a value fails its task, or kills the pool.
+#[test]
+fn what_can_neither_be_written_nor_weighed_reaches_its_waiters() {
+    in_time(|| {
+        let (place, told) = (Place::new(), Told::default());
+        let pool = build(told.listen(Pool::builder().threads(1)).disk(place.disk()));
+        let func = Func::new("disk::stubborn", Stubborn);
+        for n in [5, 150, 500] {
+            assert_eq!(pool.run(func.call(n)).unwrap().0, n);
+        }
+        assert_eq!(pool.stats().computed, 3);
+        assert!(!told.of("NotStored").is_empty());
+        crate::assert_usable(&pool);
+    });
+}
+
+/// Says one character of all its text, so that it is compressed well.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+fn repetitive() -> Func<u64, String> {
+    Func::new("disk::repetitive", |n: u64| format!("line {n} of many; ").repeat(1000))
+}
+
+/// What was compressed can't be read by those who don't compress, or nothing is made smaller.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+#[test]
+fn compressed_results_are_smaller_and_read_by_everyone() {
+    use memopool::Compress;
+    in_time(|| {
+        let ways = [
+            #[cfg(feature = "lz4")]
+            Compress::Lz4,
+            #[cfg(feature = "zstd")]
+            Compress::Zstd(3),
+        ];
+        for how in ways {
+            let place = Place::new();
+            let pool = build(bare().disk(place.disk().compress(how)));
+            let noise = || Func::new("disk::noise", |n: u64| blake3_like(n, 20_000));
+            for n in 0..10 {
+                pool.run(repetitive().call(n)).unwrap();
+                pool.run(noise().call(n)).unwrap();
+            }
+            drop(pool);
+            let stored: u64 = place.segments().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+            let raw = 10 * 20_000;
+            assert!((raw..raw + 100_000).contains(&stored), "{how:?}: {stored} bytes");
+            for disk in [place.disk(), place.disk().compress(how)] {
+                let pool = build(bare().disk(disk));
+                for n in 0..10 {
+                    assert_eq!(
+                        *pool.run(repetitive().call(n)).unwrap(),
+                        format!("line {n} of many; ").repeat(1000)
+                    );
+                    assert_eq!(*pool.run(noise().call(n)).unwrap(), blake3_like(n, 20_000));
+                }
+                assert_eq!((pool.stats().computed, pool.stats().corrupt), (0, 0), "{how:?}");
+            }
+            place.lose_index();
+            assert!(place.bare().get(&repetitive().call(3)).is_some(), "{how:?}, rebuilt");
+        }
+    });
+}
+
+/// Bytes that nothing makes smaller.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+fn blake3_like(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn text() -> Func<u64, String> {
+    Func::new("disk::text", |megabytes: u64| "sixteen letters.".repeat((megabytes as usize) << 16))
+}
+
+/// Child: computes a text of `n` MiB and writes it.
+pub(super) fn store_text(place: &Path, n: u64) {
+    let disk = || Disk::new(place).max_bytes(4 << 30);
+    let pool = build(Pool::builder().threads(1).memory(0).disk(disk()));
+    assert_eq!(pool.run(text().call(n)).unwrap().len() as u64, n << 20);
+    pool.flush().unwrap();
+    assert_eq!(pool.stats().spilled, 1);
+    say(format_args!("peak {}", peak()));
+}
+
+/// Child: reads it.
+pub(super) fn load_text(place: &Path, n: u64) {
+    let pool = build(Pool::builder().threads(1).memory(0).disk(Disk::new(place).max_bytes(4 << 30)));
+    let text = pool.get(&text().call(n)).expect("it is on the disk");
+    assert!(text.len() as u64 == n << 20 && text.ends_with("letters."));
+    say(format_args!("peak {}", peak()));
+}
+
+/// The most KiB that were resident so far; 0 where the system does not say so.
+fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+/// A large result needs twice its size in memory, and the process is killed.
+#[test]
+fn large_values_are_streamed() {
+    in_time(|| {
+        let place = Place::new();
+        let megabytes = scale("MiB in one value", 40, 300);
+        for role in ["store text", "load text"] {
+            let program = this_program();
+            let mut child = as_child(program.to_str().unwrap(), &[], role, &place.path(), megabytes);
+            let out = child.output().unwrap();
+            let text = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success(), "{role}: {text}");
+            let peak =
+                text.lines().find_map(|line| line.strip_prefix("peak ")).unwrap().parse::<u64>().unwrap();
+            if peak == 0 {
+                return skip("the peak of large values (the system does not say it)");
+            }
+            say(format_args!("{role}: at most {} MiB resident for {megabytes} MiB", peak >> 10));
+            // The program itself and its threads take some.
+            assert!(peak < (megabytes << 10) * 13 / 10 + (20 << 10), "{role}: {peak} KiB");
+        }
+    });
+}
+
+/// A function whose first results can't be written, but others could, fills the listener's log.
+#[test]
+fn a_type_is_tried_once() {
+    in_time(|| {
+        let (place, told, tried) = (Place::new(), Told::default(), Counter::default());
+        let func = Func::named("disk::tried")
+            .resource(tried.clone())
+            .func(|tried: &Counter, n: u64| {
+                tried.up();
+                Stubborn(n)
+            })
+            .weigh(|_| 100);
+        let pool = build(told.listen(Pool::builder().threads(1)).disk(place.disk()));
+        for n in [1, 2, 150, 3, 4] {
+            pool.run(func.call(n)).unwrap();
+        }
+        assert_eq!((told.of("NotStored").len(), tried.get()), (1, 5));
+        assert!(!is_on_disk(&pool.explain(&func.call(1))));
+    });
+}
