@@ -231,7 +231,10 @@ impl Memoized {
                 let (name, place) = (param.name(), place(args, index, param.span()));
                 let span = at(param.span());
                 let enc = Ident::new(&enc.to_string(), span);
-                quote_spanned!(span=> #enc.arg(#position, #name, &#place)?;)
+                match param.is_bytes() {
+                    true => quote_spanned!(span=> #enc.bytes(#position, #name, &#place)?;),
+                    false => quote_spanned!(span=> #enc.arg(#position, #name, &#place)?;),
+                }
             });
         quote! {
             let _ = (&#args, &#enc);

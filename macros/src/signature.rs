@@ -6,7 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{
     Attribute, FnArg, GenericArgument, GenericParam, Lifetime, Pat, PatType, Path, PathArguments,
-    PathSegment, ReturnType, Signature, Token, Type, TypeImplTrait, TypeParamBound, TypeReference,
+    PathSegment, ReturnType, Signature, Token, Type, TypeImplTrait, TypeParamBound, TypePath, TypeReference,
     Visibility, token,
 };
 
@@ -55,6 +55,24 @@ impl Param {
         self.ident.unraw().to_string()
     }
 
+    /// Whether it is written as a list of bytes: `&[u8]`, `Vec<u8>` or `&Vec<u8>`.
+    pub(crate) fn is_bytes(&self) -> bool {
+        let (Passing::Value(ty) | Passing::Shared(ty)) = &self.passing;
+        match peel(ty) {
+            Type::Slice(slice) => is_u8(&slice.elem),
+            Type::Path(TypePath { qself: None, path }) if path.segments.len() == 1 => {
+                let PathSegment { ident, arguments } = &path.segments[0];
+                match arguments {
+                    PathArguments::AngleBracketed(given) if ident == "Vec" && given.args.len() == 1 => {
+                        matches!(&given.args[0], GenericArgument::Type(ty) if is_u8(ty))
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an option that says `name` means this parameter.
     pub(crate) fn is_named(&self, name: &Ident) -> bool {
         self.ident.unraw() == name.unraw()
@@ -67,6 +85,10 @@ pub(crate) enum Passing {
     Value(Type),
     /// `&T`. It is lent from the caller for a look-up, and from an owned copy for a run.
     Shared(Type),
+}
+
+fn is_u8(ty: &Type) -> bool {
+    matches!(peel(ty), Type::Path(TypePath { qself: None, path }) if path.is_ident("u8"))
 }
 
 /// The type under invisible groups, which macros leave behind, and parentheses.

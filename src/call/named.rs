@@ -364,7 +364,7 @@ impl<S: StateDigest, C: Resource, K: Sealed, X: Sealed> Named<S, C, K, X> {
             code: Vec::new(),
             function: TypeId::of::<F>(),
             function_name: type_name::<F>(),
-            encode: |args, encoder| encoder.args(args),
+            encode: |args, encoder| encoder.any_args(args),
             weigh: keeping.weigh,
             format: keeping.format,
             state: self.state.digest(&self.name),

@@ -337,7 +337,7 @@ fn a_given_up_value_is_not_stored() {
             0_u64
         });
         let task = pool.submit(func.call(1));
-        until(|| task.is_running());
+        until(|| task.is_running() && pool.stats().running == 1);
         assert!(task.cancel());
         until(|| pool.stats().running == 0);
         assert!(pool.get(&func.call(1)).is_none());

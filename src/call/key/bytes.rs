@@ -6,6 +6,7 @@
 use std::mem;
 
 use super::encode::tag;
+use super::parts::RUN;
 use super::{INLINE, Key, SlotKey};
 
 /// Up to this many bytes are hashed in one go, without a [`Stream`].
@@ -107,6 +108,16 @@ impl<'a> Out<'a> {
         self.put([tag]);
         self.varint(bytes.len() as u64);
         self.put_far(bytes);
+    }
+
+    /// A sequence of `u8`, as its elements one by one would give it.
+    pub(super) fn byte_list(&mut self, bytes: &[u8]) {
+        self.put([tag::SEQ]);
+        for run in bytes.chunks(RUN) {
+            self.put([tag::RUN, run.len() as u8]);
+            self.put_slice(run);
+        }
+        self.put([tag::END]);
     }
 
     #[inline]

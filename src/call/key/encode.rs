@@ -40,10 +40,12 @@
 //! - **Names** of types, fields and variants are included: what was renamed or reordered is a miss, never a misread. A field
 //!   that is skipped writes nothing: the names of the others tell it from a present one.
 //! - **Runs of bytes**: serde shows `&[u8]` as a sequence of single `u8`s. Inside one list they are gathered, so that a
-//!   megabyte of them is not two megabytes to hash. (What is shown as one byte string, as `serde_bytes` does, is faster still.)
+//!   megabyte of them is not two megabytes to hash. Where the list is an argument by itself, its runs are copied whole.
+//!   (What is shown as one byte string, as `serde_bytes` does, is as fast anywhere.)
 //! - Arguments follow each other without a frame ([`Encoder::arg`]: their number is part of the function) or as the one
 //!   value that they are ([`Encoder::args`]). Serializers see `is_human_readable() == false`.
 
+use std::any::Any;
 use std::fmt;
 
 use serde::ser::{self, Serialize};
@@ -124,6 +126,36 @@ impl<'a> Encoder<'a> {
         self.out.position = position;
         self.name = Some(name);
         self.encode(value, Place::Alone)
+    }
+
+    /// As [`arg`](Self::arg) of a list of bytes, to the same key: it is copied by the run, not byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// None; it has them to be called as `arg` is.
+    #[inline]
+    pub fn bytes<T: AsRef<[u8]> + ?Sized>(
+        &mut self,
+        position: usize,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.out.position = position;
+        self.name = Some(name);
+        self.out.byte_list(value.as_ref());
+        Ok(())
+    }
+
+    /// As [`args`](Self::args), for a type that can be asked whether it is a list of bytes.
+    #[inline]
+    pub(crate) fn any_args<T: Serialize + 'static>(&mut self, value: &T) -> Result<(), EncodeError> {
+        match (value as &dyn Any).downcast_ref::<Vec<u8>>() {
+            Some(bytes) => {
+                self.out.byte_list(bytes);
+                Ok(())
+            }
+            None => self.args(value),
+        }
     }
 
     /// Adds all arguments, given as one value. If it is a tuple, its elements are the arguments that errors count.

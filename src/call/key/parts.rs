@@ -7,7 +7,7 @@ use super::encode::{Refused, tag};
 use super::value::{Place, Ser};
 
 /// The most bytes in one run.
-const RUN: usize = 128;
+pub(super) const RUN: usize = 128;
 
 /// The `u8` elements at the end of a list that are not written yet, behind room for their tag and count.
 pub(super) struct Run {

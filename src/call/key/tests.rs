@@ -444,6 +444,26 @@ fn after_a_panic_in_serialize_the_argument_is_known() {
 }
 
 #[test]
+fn a_list_of_bytes_has_one_key_however_it_is_encoded() {
+    // A result computed for a `Vec<u8>` is not found again when it is passed on its own, or by a function of `#[memo]`.
+    for len in
+        [0, 1, 45, 46, 47, 48, 51, 127, 128, 129, 130, 256, 500, 512, 513, 4_000, 4_096, 5_000, 100_000]
+    {
+        let value: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let by_element = slot(&value);
+        let mut encoder = Encoder::new(&DIGEST, 1, true);
+        encoder.any_args(&value).expect("encodes");
+        assert!(encoder.finish() == by_element, "{len} bytes as all arguments");
+        let (mut slow, mut fast) = (Encoder::new(&DIGEST, 1, true), Encoder::new(&DIGEST, 1, true));
+        slow.arg(1, "a", &7u8).and_then(|()| slow.arg(2, "b", &value[..])).expect("encodes");
+        slow.arg(3, "c", "end").expect("encodes");
+        fast.arg(1, "a", &7u8).and_then(|()| fast.bytes(2, "b", &value)).expect("encodes");
+        fast.arg(3, "c", "end").expect("encodes");
+        assert!(slow.finish() == fast.finish(), "{len} bytes among others");
+    }
+}
+
+#[test]
 fn a_key_survives_being_written_down() {
     // A key copied from a log or a JSON report is not accepted, or is accepted although mistyped.
     let key = key("some call");
