@@ -192,7 +192,7 @@ impl<'s, W: Write> Buffered<'s, W> {
         self.check()
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
         match self.buffer.get_mut(self.used..).and_then(|room| room.get_mut(..bytes.len())) {
             Some(room) => {
@@ -240,7 +240,7 @@ impl<W: Write> Out for Buffered<'_, W> {
         let _ = number.encode(&mut EncoderImpl::new(self, standard()));
     }
 
-    #[inline]
+    #[inline(never)]
     fn slice(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.put(bytes);
         self.check()
@@ -487,6 +487,6 @@ impl Write for Counter {
 }
 
 const END: DecodeError = DecodeError::UnexpectedEnd { additional: 0 };
-const BUFFER: usize = 256;
+const BUFFER: usize = 512;
 /// Elements without bytes in one value.
 pub(crate) const EMPTY_ELEMENTS: u64 = 1 << 20;

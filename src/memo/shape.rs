@@ -39,6 +39,9 @@
 //! `Serialize` gave, or has `#[serde(alias)]` (the list of fields then has more names than fields). The check of a
 //! function's first value finds these.
 
+mod fault;
+mod hash;
+mod kind;
 pub(super) mod reading;
 pub(super) mod writing;
 
@@ -46,8 +49,11 @@ pub(super) mod writing;
 mod tests;
 
 use std::cell::Cell;
-use std::fmt;
-use std::fmt::Display;
+
+pub(super) use fault::Fault;
+use hash::{FORMAT, equal, hash, mix, same};
+pub(super) use kind::Kind;
+use kind::{FIRST_VARIANTS, element, inside, size};
 
 /// What is known of the types of one value, so far. See the [module](self).
 #[derive(Debug)]
@@ -88,46 +94,6 @@ struct Place {
     path: u64,
 }
 
-/// What serde calls its data model. The numbers are part of the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// Nothing was seen here yet.
-    Unseen = 0,
-    Bool = 1,
-    I8 = 2,
-    I16 = 3,
-    I32 = 4,
-    I64 = 5,
-    I128 = 6,
-    U8 = 7,
-    U16 = 8,
-    U32 = 9,
-    U64 = 10,
-    U128 = 11,
-    F32 = 12,
-    F64 = 13,
-    Char = 14,
-    Text = 15,
-    Bytes = 16,
-    Unit = 17,
-    UnitStruct = 18,
-    Option = 19,
-    Seq = 20,
-    Map = 21,
-    Tuple = 22,
-    Newtype = 23,
-    TupleStruct = 24,
-    Struct = 25,
-    Enum = 26,
-    UnitVariant = 27,
-    NewtypeVariant = 28,
-    TupleVariant = 29,
-    StructVariant = 30,
-    /// Not a fact: where the places of an enum's further variants are.
-    Further = 31,
-}
-
 /// The place of the whole value.
 pub(super) const ROOT: u32 = 0;
 
@@ -152,7 +118,19 @@ impl Facts {
     #[inline]
     pub(super) fn leaf(&mut self, at: u32, kind: Kind) {
         if self.places.get(at as usize).is_none_or(|place| place.kind != kind) {
-            self.settle(at, kind, "", 0);
+            self.new_leaf(at, kind);
+        }
+    }
+
+    /// The short way to [`settle`](Facts::settle): most places are leaves, and are new in a small value.
+    #[inline(never)]
+    fn new_leaf(&mut self, at: u32, kind: Kind) {
+        match self.places.get_mut(at as usize) {
+            Some(place) if place.kind == Kind::Unseen => {
+                place.kind = kind;
+                self.sum = self.sum.wrapping_add(place.fact());
+            }
+            _ => drop(self.settle(at, kind, "", 0)),
         }
     }
 
@@ -272,26 +250,34 @@ impl Facts {
     /// The name at `at` is not the one that is first in the chain: finds it or adds it.
     #[inline(never)]
     fn rekey(&mut self, at: u32, key: &'static str) -> u32 {
-        let found = match self.places.get_mut(at as usize) {
-            Some(place) if place.kind == Kind::Unseen && place.key.is_empty() => Ok(at),
+        match self.places.get_mut(at as usize) {
+            Some(place) if place.kind == Kind::Unseen && place.key.is_empty() => {
+                place.key = key;
+                at
+            }
             Some(_) => self.other_key(at, key),
-            None => Err(lost()),
-        };
-        let found = found.unwrap_or_else(|fault| self.fail(fault));
-        self.places[found as usize].key = key;
-        found
+            None => self.fail(lost()),
+        }
     }
 
-    fn other_key(&mut self, at: u32, key: &'static str) -> Result<u32, Fault> {
-        let found = self
-            .chain(at, |place| equal(place.key, key) || place.kind == Kind::Unseen && place.key.is_empty())?;
-        if found != at {
-            self.turn(hash(key));
+    #[inline(never)]
+    fn other_key(&mut self, at: u32, key: &'static str) -> u32 {
+        let fits =
+            |place: &Place| equal(place.key, key) || place.kind == Kind::Unseen && place.key.is_empty();
+        match self.chain(at, fits) {
+            Ok(found) => {
+                self.places[found as usize].key = key;
+                if found != at {
+                    self.turn(hash(key));
+                }
+                found
+            }
+            Err(fault) => self.fail(fault),
         }
-        Ok(found)
     }
 
     /// Remembers why there will be no fingerprint, for [`finish`](Facts::finish).
+    #[inline(never)]
     fn fail(&mut self, fault: Fault) -> u32 {
         self.fault.get_or_insert(fault);
         ROOT
@@ -323,10 +309,9 @@ impl Facts {
     /// The fact that this kind is at `at`, which is unseen: counts it and makes room for what is inside.
     /// Gives the first place inside.
     fn add(&mut self, at: u32, kind: Kind, name: &'static str, size: u32) -> Result<u32, Fault> {
-        let place = &self.places[at as usize];
-        let up = place.up;
-        let what = (kind as u64 | u64::from(size) << 8) ^ hash(name);
-        let fact = mix(place.path.wrapping_add(hash(place.key)), what);
+        let place = &mut self.places[at as usize];
+        (place.kind, place.name, place.size) = (kind, name, size);
+        let (fact, up) = (place.fact(), place.up);
         self.sum = self.sum.wrapping_add(fact);
         let inside = match self.same_outside(up, kind, name, size) {
             Some(outer) => self.places[outer as usize].inside,
@@ -335,8 +320,7 @@ impl Facts {
                 count => self.reserve(count, |index| Place::unseen(mix(fact, u64::from(index)), at))?,
             },
         };
-        let place = &mut self.places[at as usize];
-        (place.kind, place.name, place.size, place.inside) = (kind, name, size, inside);
+        self.places[at as usize].inside = inside;
         Ok(inside)
     }
 
@@ -417,27 +401,15 @@ thread_local! {
 }
 
 impl Place {
+    /// That this kind, with this name, is at this place.
+    fn fact(&self) -> u64 {
+        let what = (self.kind as u64 | u64::from(self.size) << 8) ^ hash(self.name);
+        mix(self.path.wrapping_add(hash(self.key)), what)
+    }
+
     fn unseen(path: u64, up: u32) -> Place {
         Place { kind: Kind::Unseen, size: 0, inside: 0, other: 0, up, name: "", key: "", path }
     }
-}
-
-/// How many places are inside a container.
-fn inside(kind: Kind, size: u32) -> u32 {
-    match kind {
-        Kind::Option | Kind::Seq | Kind::Newtype | Kind::NewtypeVariant => 1,
-        Kind::Map => 2,
-        Kind::Tuple | Kind::TupleStruct | Kind::TupleVariant => size.min(MAX_ELEMENTS),
-        Kind::Struct | Kind::StructVariant => size,
-        Kind::Enum => FIRST_VARIANTS + 1,
-        _ => 0,
-    }
-}
-
-/// The place of element `index` of a tuple whose places begin at `first`.
-#[inline]
-pub(super) fn element(first: u32, index: u32) -> u32 {
-    first + index.min(MAX_ELEMENTS - 1)
 }
 
 /// A place that there is not: only after a fault.
@@ -445,99 +417,11 @@ fn lost() -> Fault {
     Fault::new("a place without a type")
 }
 
-/// How long something of the type is, as part of its kind.
-#[inline]
-pub(super) fn size(len: usize) -> Result<u32, Fault> {
-    u32::try_from(len).map_err(|_| Fault::new("a tuple of more than 4,294,967,295 elements"))
-}
-
-/// Whether two names are one and the same. Names that are only equal are told apart where it does not have to be fast.
-#[inline]
-fn same(one: &'static str, other: &'static str) -> bool {
-    std::ptr::eq(one, other)
-}
-
-/// The same text. Comparing texts that lie at no address at all is slow on some machines, so empty ones are not compared.
-fn equal(one: &'static str, other: &'static str) -> bool {
-    one.len() == other.len() && (one.is_empty() || same(one, other) || one == other)
-}
-
-/// Both multiplied, high and low half folded. Not against anyone who chooses types to collide.
-#[inline]
-fn mix(one: u64, other: u64) -> u64 {
-    let product = u128::from(one ^ 0x9e37_79b9_7f4a_7c15) * u128::from(other ^ 0xd1b5_4a32_d192_ed03);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// 0 for no text. Overlapping words instead of a padded last one, because the names are short.
-#[inline]
-fn hash(text: &str) -> u64 {
-    let bytes = text.as_bytes();
-    let mut hash = (bytes.len() as u64).wrapping_mul(FORMAT);
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        hash = mix(hash, u64::from_le_bytes(*first));
-        for word in bytes[8..].as_chunks().0.iter().chain([last]) {
-            hash = mix(hash, u64::from_le_bytes(*word));
-        }
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let halves = u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
-        hash = mix(hash, halves);
-    } else if let (Some(first), Some(last)) = (bytes.first(), bytes.last()) {
-        let middle = bytes[bytes.len() / 2];
-        hash = mix(hash, u64::from_le_bytes([*first, middle, *last, 0, 0, 0, 0, 0]));
-    }
-    hash
-}
-
-/// Why a value can't be encoded or decoded. Thin, because every step of serde returns one.
-pub(super) struct Fault(Box<Reason>);
-
-struct Reason(String);
-
-impl Fault {
-    #[cold]
-    pub(super) fn new(reason: impl Display) -> Fault {
-        Fault(Box::new(Reason(reason.to_string())))
-    }
-}
-
-impl Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.0)
-    }
-}
-
-impl fmt::Debug for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl serde::ser::Error for Fault {
-    fn custom<T: Display>(message: T) -> Fault {
-        Fault::new(message)
-    }
-}
-
-impl serde::de::Error for Fault {
-    fn custom<T: Display>(message: T) -> Fault {
-        Fault::new(message)
-    }
-}
-
-/// Changes when what counts as a fact changes, or how it is hashed.
-const FORMAT: u64 = 0x6d6d_6f31_0000_0001;
 /// Levels of containers (a boxed list takes two for each element: the option and the struct). A level of ordinary types
 /// takes up to 1.4 KB of stack without optimization, 0.3 KB with: this many are safe on a thread of 2 MiB.
 pub(super) const MAX_DEPTH: u32 = 512;
 /// Bytes of stack from the first container to the innermost: for types whose own frames are large.
 const MAX_STACK: usize = 768 << 10;
-/// Elements of a tuple that have a place of their own.
-const MAX_ELEMENTS: u32 = 32;
-/// Variants of an enum that are found without a search.
-const FIRST_VARIANTS: u32 = 4;
 /// Kinds at one place; only a hand-written `Serialize` has more than a few.
 const MAX_KINDS: usize = 64;
 /// Places of one value: eight megabytes.

@@ -27,14 +27,14 @@ impl<O: Out> Writing<O> {
         value.serialize(Writer { run: self, at: ROOT, depth: 0 })
     }
 
-    #[inline]
+    #[inline(always)]
     fn number<P: Plain>(&mut self, at: u32, kind: Kind, number: P) -> Result<(), Fault> {
         self.facts.leaf(at, kind);
         self.out.number(number);
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn text(&mut self, at: u32, kind: Kind, bytes: &[u8]) -> Result<(), Fault> {
         self.facts.leaf(at, kind);
         self.out.number(bytes.len() as u64);
@@ -42,12 +42,12 @@ impl<O: Out> Writing<O> {
     }
 
     /// What is inside a container of one place.
-    #[inline]
+    #[inline(always)]
     fn content<T: Serialize + ?Sized>(&mut self, at: u32, depth: u32, value: &T) -> Result<(), Fault> {
         value.serialize(Writer { run: self, at, depth: depth + 1 })
     }
 
-    #[inline]
+    #[inline(always)]
     fn variant(&mut self, at: u32, name: &'static str, index: u32, key: &'static str) -> u32 {
         let place = self.facts.variant(at, name, index, key);
         self.out.number(index);
@@ -64,7 +64,7 @@ struct Writer<'a, O> {
 }
 
 impl<'a, O: Out> Writer<'a, O> {
-    #[inline]
+    #[inline(always)]
     fn items(self, kind: Kind, len: Option<usize>) -> Result<Items<'a, O>, Fault> {
         let len = len.ok_or_else(|| Fault::new("a sequence or map that does not know its length"))? as u64;
         let first = self.run.facts.enter(self.at, self.depth, kind, 0)?;
@@ -80,7 +80,7 @@ impl<'a, O: Out> Writer<'a, O> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn parts(self, first: u32, size: u32) -> Parts<'a, O> {
         Parts { run: self.run, first, depth: self.depth + 1, next: 0, size }
     }
@@ -88,7 +88,7 @@ impl<'a, O: Out> Writer<'a, O> {
 
 macro_rules! numbers {
     ($($method:ident $number:ty = $kind:ident),*) => {
-        $(#[inline]
+        $(#[inline(always)]
         fn $method(self, number: $number) -> Result<(), Fault> {
             self.run.number(self.at, Kind::$kind, number)
         })*
@@ -113,41 +113,41 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         serialize_u64 u64 = U64, serialize_u128 u128 = U128
     );
 
-    #[inline]
+    #[inline(always)]
     fn serialize_str(self, text: &str) -> Result<(), Fault> {
         self.run.text(self.at, Kind::Text, text.as_bytes())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Fault> {
         self.run.text(self.at, Kind::Bytes, bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_none(self) -> Result<(), Fault> {
         self.run.number(self.at, Kind::Option, 0_u8)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
         let inside = self.run.facts.enter(self.at, self.depth, Kind::Option, 0)?;
         self.run.out.number(1_u8);
         self.run.content(inside, self.depth, value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_unit(self) -> Result<(), Fault> {
         self.run.facts.leaf(self.at, Kind::Unit);
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Fault> {
         self.run.facts.unit_struct(self.at, name);
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_unit_variant(
         self,
         name: &'static str,
@@ -159,7 +159,7 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -169,7 +169,7 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         self.run.content(inside, self.depth, value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -182,31 +182,31 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         self.run.content(inside, self.depth, value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_seq(self, len: Option<usize>) -> Result<Items<'a, O>, Fault> {
         self.items(Kind::Seq, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_map(self, len: Option<usize>) -> Result<Items<'a, O>, Fault> {
         self.items(Kind::Map, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple(self, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
         let first = self.run.facts.enter(self.at, self.depth, Kind::Tuple, size)?;
         Ok(self.parts(first, size))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
         let first = self.run.facts.enter_named(self.at, self.depth, Kind::TupleStruct, name, size)?;
         Ok(self.parts(first, size))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -220,14 +220,14 @@ impl<'a, O: Out> Serializer for Writer<'a, O> {
         Ok(self.parts(first, size))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Parts<'a, O>, Fault> {
         let size = size(len)?;
         let first = self.run.facts.enter_named(self.at, self.depth, Kind::Struct, name, size)?;
         Ok(self.parts(first, size))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct_variant(
         self,
         name: &'static str,
@@ -260,7 +260,7 @@ pub(in crate::memo) struct Items<'a, O> {
 }
 
 impl<O: Out> Items<'_, O> {
-    #[inline]
+    #[inline(always)]
     fn count(&mut self) -> Result<(), Fault> {
         if self.left == 0 {
             return Err(Fault::new("more elements than announced"));
@@ -269,7 +269,7 @@ impl<O: Out> Items<'_, O> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self) -> Result<(), Fault> {
         if self.left > 0 {
             return Err(Fault::new("fewer elements than announced"));
@@ -282,13 +282,13 @@ impl<O: Out> SerializeSeq for Items<'_, O> {
     type Ok = ();
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         self.count()?;
         value.serialize(Writer { run: self.run, at: self.first, depth: self.depth })
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(self) -> Result<(), Fault> {
         self.finish()
     }
@@ -298,18 +298,18 @@ impl<O: Out> SerializeMap for Items<'_, O> {
     type Ok = ();
     type Error = Fault;
 
-    #[inline]
+    #[inline(always)]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Fault> {
         self.count()?;
         key.serialize(Writer { run: self.run, at: self.first, depth: self.depth })
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         value.serialize(Writer { run: self.run, at: self.first + 1, depth: self.depth })
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(self) -> Result<(), Fault> {
         self.finish()
     }
@@ -328,27 +328,27 @@ pub(in crate::memo) struct Parts<'a, O> {
 
 impl<O: Out> Parts<'_, O> {
     /// Whether there are as many as announced is seen at the end.
-    #[inline]
+    #[inline(always)]
     fn index(&mut self) -> u32 {
         let index = self.next;
         self.next = index.saturating_add(1);
         index
     }
 
-    #[inline]
+    #[inline(always)]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         let at = element(self.first, self.index());
         value.serialize(Writer { run: self.run, at, depth: self.depth })
     }
 
-    #[inline]
+    #[inline(always)]
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Fault> {
         let at = self.first.wrapping_add(self.index());
         let at = self.run.facts.keyed(at, key);
         value.serialize(Writer { run: self.run, at, depth: self.depth })
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self) -> Result<(), Fault> {
         if self.next == self.size { Ok(()) } else { Err(Fault::new("not as many fields as announced")) }
     }
@@ -366,12 +366,12 @@ macro_rules! elements {
             type Ok = ();
             type Error = Fault;
 
-            #[inline]
+            #[inline(always)]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
                 self.element(value)
             }
 
-            #[inline]
+            #[inline(always)]
             fn end(self) -> Result<(), Fault> {
                 self.finish()
             }
@@ -385,7 +385,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Fault;
 
-            #[inline]
+            #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 key: &'static str,
@@ -398,7 +398,7 @@ macro_rules! fields {
                 left_out(key)
             }
 
-            #[inline]
+            #[inline(always)]
             fn end(self) -> Result<(), Fault> {
                 self.finish()
             }
