@@ -884,11 +884,11 @@ mod misleads {
         in_time(|| {
             let all = futures();
             for until in [Until::All, Until::First, Until::FirstError] {
-                assert_eq!(wait(&[all.cancelled.clone()], until, None).done.len(), 1);
+                assert_eq!(wait(std::slice::from_ref(&all.cancelled), until, None).done.len(), 1);
             }
             assert!(all.running.cancel());
             assert_eq!(
-                wait(&[all.running.clone()], Until::All, None).done.len(),
+                wait(std::slice::from_ref(&all.running), Until::All, None).done.len(),
                 1,
                 "and a running one, too"
             );

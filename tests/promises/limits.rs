@@ -477,7 +477,7 @@ fn many_limits_under_a_random_load() {
                     if n.is_multiple_of(11) {
                         task.cancel();
                     }
-                    let _ended = if n % 2 == 0 { task.wait() } else { pollster::block_on(task) };
+                    let _ended = if n.is_multiple_of(2) { task.wait() } else { pollster::block_on(task) };
                     resource.visit();
                 }
                 n
@@ -502,7 +502,7 @@ fn many_limits_under_a_random_load() {
                         let func = node(setting, (seed % 3) as usize);
                         let pool = &pools[(seed / 3 % 2) as usize];
                         let tasks = pool.submit_all((0..5).map(|n| func.call(mix(seed + n) % 100_000)));
-                        if seed % 4 == 0 {
+                        if seed.is_multiple_of(4) {
                             tasks[2].cancel();
                         }
                         for task in &tasks {
