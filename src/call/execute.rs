@@ -75,6 +75,13 @@ impl<R: Send + Sync + 'static> Run<R> {
         let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
     }
 
+    /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
+    /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
+    fn abandon(self) {
+        let _frame = context::enter(frame(&self.engine, &self.flight));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+    }
+
     fn perform(mut self) {
         self.ticket.start();
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
@@ -491,8 +498,7 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
 
     fn abandon(&self) {
         if let Some(run) = self.cell.start() {
-            // Its guard settles the cell; its arguments' `Drop` is user code.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            run.abandon();
         }
     }
 }

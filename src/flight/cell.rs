@@ -33,8 +33,9 @@
 //!
 //! # Order of delivery
 //!
-//! Waiters are woken first, then callbacks run, each in its own `catch_unwind`, then a job that never ran is dropped:
-//! all of it after the lock is released, because wakers, callbacks and a job's arguments are user code.
+//! Waiters are woken first, then a job that never ran is dropped, then callbacks run, each in its own `catch_unwind`: all of
+//! it after the lock is released, because wakers, callbacks and a job's arguments are user code. The job goes before the
+//! callbacks: one of those may wait for what it holds, its place in the queue.
 
 use std::fmt;
 use std::mem;
@@ -378,10 +379,10 @@ impl<J, T> Notice<J, T> {
     fn deliver(mut self) {
         self.wake();
         let Notice { callbacks, outcome, job, .. } = self;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
         for callback in callbacks {
             let _ = catch_unwind(AssertUnwindSafe(|| callback(&outcome)));
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
         let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
     }
 }

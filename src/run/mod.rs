@@ -78,6 +78,11 @@ impl Job {
 }
 
 impl Job {
+    /// Drops it without telling anyone: it was settled, or whoever has it sees to it.
+    fn forget(mut self) {
+        self.0 = None;
+    }
+
     fn is_pending(&self) -> bool {
         self.0.as_ref().is_some_and(|unit| unit.is_pending())
     }
@@ -276,6 +281,7 @@ impl Runner {
             Lane::Ordinary => self.queue.0.send(job),
         };
         let missing = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
+        self.sweep_up();
         self.idle.wake_one();
         if missing { self.start_if_needed() } else { Ok(()) }
     }
@@ -298,11 +304,23 @@ impl Runner {
                 match receiver.try_recv() {
                     Ok(job) if !job.is_pending() => {
                         self.demand.fetch_sub(1, Ordering::SeqCst);
+                        job.forget();
                     }
                     Ok(job) => drop(sender.send(job)),
                     Err(_) => break,
                 }
             }
+        }
+    }
+
+    /// When all is over, what is left in the queue was cancelled, or run by its waiter: nobody takes it out any more, and it
+    /// would keep this pool alive, which keeps it.
+    fn sweep_up(&self) {
+        while self.is_over()
+            && let Some(job) = self.take()
+        {
+            self.demand.fetch_sub(1, Ordering::SeqCst);
+            drop(job);
         }
     }
 

@@ -140,6 +140,7 @@ impl Runner {
             let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
             self.demand.fetch_sub(1, Ordering::SeqCst);
         }
+        self.sweep_up();
         context::retire();
         self.signal_end();
     }

@@ -104,15 +104,16 @@ fn errors_are_handled_task_by_task() {
 fn what_ran_over_is_cancelled() {
     in_time(|| {
         let pool = pool(1);
-        let stopped = Gate::default();
+        let (started, stopped) = (Gate::default(), Gate::default());
         let task = pool.spawn({
-            let stopped = stopped.clone();
+            let (started, stopped) = (started.clone(), stopped.clone());
             move || {
+                started.open();
                 until(cancelled);
                 stopped.open();
             }
         });
-        until(|| task.is_running());
+        started.pass();
         assert!(task.wait_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
         assert!(!task.is_done(), "a wait that is over leaves the work alone");
         assert!(task.cancel() && !task.cancel());

@@ -533,6 +533,23 @@ fn shutdown_from_eight_threads() {
     });
 }
 
+/// A callback of a cancelled task submits to the full queue, and waits for the place that its own task still holds.
+#[test]
+fn a_callback_of_a_cancelled_task_finds_its_place_free() {
+    in_time(|| {
+        let pool = build(Pool::builder().threads(1).queue(1));
+        let gate = hold(&pool);
+        let queued = pool.spawn(|| 1);
+        let (send, receive) = channel();
+        let other = pool.clone();
+        queued.on_done(move |_| send.send(other.spawn(|| 2)).unwrap());
+        assert!(queued.cancel());
+        let submitted = receive.recv().unwrap();
+        gate.open();
+        assert_eq!(*submitted.wait().unwrap(), 2);
+    });
+}
+
 /// Whoever ends the pool from inside of it waits for himself.
 #[test]
 fn shutdown_from_a_task_and_from_a_callback() {
@@ -558,6 +575,41 @@ fn shutdown_from_a_task_and_from_a_callback() {
             assert_eq!(receive.recv().unwrap().unwrap(), 1, "nested work goes on while the pool drains");
             pool.shutdown();
             assert!(pool.run(func.call(2)).unwrap_err().is_shutdown());
+        }
+    });
+}
+
+/// The ways to end a pool, used at once or in the wrong place, hang or undo each other.
+#[test]
+fn every_way_to_end_a_pool_from_everywhere_at_once() {
+    type End = fn(&Pool);
+    const WAYS: [End; 3] =
+        [Pool::shutdown, Pool::shutdown_now, |pool| _ = pool.shutdown_timeout(Duration::from_millis(1))];
+    in_time(|| {
+        for round in 0..60 {
+            let pool = pool(2);
+            let inside = |way: End| {
+                let pool = pool.clone();
+                move || way(&pool)
+            };
+            let mut tasks: Vec<_> = (0..40).map(|_| pool.spawn(|| ())).collect();
+            tasks.extend(WAYS.map(|way| pool.spawn(inside(way))));
+            for (at, way) in WAYS.into_iter().enumerate() {
+                let end = inside(way);
+                tasks[round % 30 + at].on_done(move |_| end());
+            }
+            thread::scope(|scope| {
+                for at in 0..8 {
+                    let pool = &pool;
+                    scope.spawn(move || WAYS[(at + round) % 3](pool));
+                }
+            });
+            for task in &tasks {
+                assert!(task.wait().is_ok_and(|_| true) || task.wait().unwrap_err().is_shutdown());
+            }
+            pool.shutdown();
+            pool.shutdown_timeout(Duration::ZERO).unwrap();
+            assert_eq!((pool.stats().threads, pool.stats().queued), (0, 0));
         }
     });
 }
