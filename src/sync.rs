@@ -2,7 +2,7 @@
 //!
 //! Everything in `src/` takes them from here, so that one module says how they behave (no poisoning: a panic in user
 //! code never runs under one of our locks, so there is nothing a poisoned lock could warn of) and so that
-//! `tests/interleave` can mount `flight/cell.rs`, `flight/mod.rs` and `run/wait_graph.rs` over a model checker's
+//! `tests/interleave` can mount `flight/cell.rs`, `run/idle.rs`, `run/wait_graph.rs` and others over a model checker's
 //! primitives instead.
 #![expect(
     clippy::disallowed_types,

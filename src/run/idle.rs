@@ -21,7 +21,7 @@ use crate::sync::{Condvar, Mutex, now, spin};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     searching: AtomicUsize,
     sleeping: AtomicUsize,
     /// Wake-ups given and not yet taken, at most as many as sleep.
@@ -32,7 +32,7 @@ pub(super) struct Idle {
 impl Idle {
     /// Looks until `take` gives something, until woken, or until the `deadline`, which is asked for only before sleeping.
     /// `more` tells whether there is something left to take, `stop` whether the worker should look up instead of sleeping.
-    pub(super) fn look<T>(
+    pub(crate) fn look<T>(
         &self,
         mut take: impl FnMut() -> Option<T>,
         more: impl Fn() -> bool,
@@ -92,7 +92,7 @@ impl Idle {
     }
 
     /// Something was queued.
-    pub(super) fn wake_one(&self) {
+    pub(crate) fn wake_one(&self) {
         fence(Ordering::SeqCst);
         if self.searching.load(Ordering::SeqCst) > 0 || self.sleeping.load(Ordering::SeqCst) == 0 {
             return;
@@ -106,7 +106,7 @@ impl Idle {
     }
 
     /// Everyone should look up: the pool ends, or its width has changed.
-    pub(super) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         let mut tokens = self.tokens.lock();
         *tokens = self.sleeping.load(Ordering::SeqCst);
         drop(tokens);
@@ -115,7 +115,7 @@ impl Idle {
 }
 
 /// What came of looking.
-pub(super) enum Look<T> {
+pub(crate) enum Look<T> {
     Found(T),
     /// Somebody wants this worker to look up; or another was faster.
     Woken,

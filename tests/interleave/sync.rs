@@ -3,10 +3,9 @@
 use std::fmt;
 use std::mem;
 use std::task::Wake;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checker;
-use crate::checker::sync::Condvar;
 pub(crate) use crate::checker::sync::MutexGuard;
 
 pub(crate) use crate::checker::sync::atomic;
@@ -33,6 +32,37 @@ impl<T> fmt::Debug for Mutex<T> {
     }
 }
 
+/// A condition variable whose waits end when it is notified and not before: no deadline that is still to come ever comes.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(checker::sync::Condvar);
+
+impl Condvar {
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, _: Instant) -> MutexGuard<'a, T> {
+        self.wait(guard)
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// Looks once: whatever time that took, it was enough.
+pub(crate) fn spin<T>(look: impl FnOnce() -> Option<T>, enough: impl FnOnce(Duration) -> bool) -> Option<T> {
+    let found = look();
+    if found.is_none() {
+        assert!(enough(Duration::MAX));
+    }
+    found
+}
+
 /// The same steps as the real one; only time is different.
 #[derive(Debug, Default)]
 pub(crate) struct Parker {
@@ -45,7 +75,7 @@ impl Parker {
     pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
         let mut woken = self.woken.lock();
         while !*woken && deadline.is_none() {
-            woken = self.wake.wait(woken).unwrap_or_else(|poisoned| poisoned.into_inner());
+            woken = self.wake.wait(woken);
         }
         mem::take(&mut *woken)
     }

@@ -1,7 +1,7 @@
 //! The protocols of `memopool` under every schedule with at most five preemptions.
 //!
-//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/wait_graph.rs` and the bucket of `src/memo/disk/claims` are
-//! mounted as they are, over the primitives of [`loom`], which runs a scenario again and again until each order of
+//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/idle.rs`, `src/run/wait_graph.rs` and the bucket of
+//! `src/memo/disk/claims` are mounted as they are, over the primitives of [`loom`], which runs a scenario again and again until each order of
 //! locks, waits and atomic accesses (weakly ordered ones, too) has been seen. The scenarios are those of
 //! `tests/interleave/` with two or three threads; `tests/interleave_shuttle` runs the larger ones as well.
 //!
@@ -21,6 +21,8 @@ mod claim;
 mod disk;
 #[path = "../interleave/flight.rs"]
 mod flight;
+#[path = "../interleave/idle.rs"]
+mod idle;
 #[path = "../interleave/run.rs"]
 mod run;
 #[path = "../interleave/support.rs"]

@@ -1,10 +1,10 @@
 //! The protocols of `memopool` under thousands of random schedules.
 //!
-//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/wait_graph.rs` and the bucket of `src/memo/disk/claims` are
-//! mounted as they are, over the primitives of [`shuttle`], which runs one thread at a time and decides at every lock,
-//! wait and atomic access who goes on. Each scenario in `tests/interleave/` runs under 10 000 schedules drawn evenly
-//! and 10 000 drawn by PCT, which finds what takes up to three unlucky switches. `tests/interleave_loom` runs the
-//! small ones exhaustively.
+//! `src/flight/cell.rs`, `src/flight/claim.rs`, `src/run/idle.rs`, `src/run/wait_graph.rs` and the bucket of
+//! `src/memo/disk/claims` are mounted as they are, over the primitives of [`shuttle`], which runs one thread at a time
+//! and decides at every lock, wait and atomic access who goes on. Each scenario in `tests/interleave/` runs under 10 000
+//! schedules drawn evenly and 10 000 drawn by PCT, which finds what takes up to three unlucky switches.
+//! `tests/interleave_loom` runs the small ones exhaustively.
 //!
 //! A failing scenario prints its schedule. To run that one again:
 //!
@@ -26,6 +26,10 @@ mod crowd;
 mod disk;
 #[path = "../interleave/flight.rs"]
 mod flight;
+#[path = "../interleave/idle.rs"]
+mod idle;
+#[path = "../interleave/idle_crowd.rs"]
+mod idle_crowd;
 #[path = "../interleave/run.rs"]
 mod run;
 #[path = "../interleave/support.rs"]

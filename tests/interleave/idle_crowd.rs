@@ -1,0 +1,55 @@
+//! Several workers that look for jobs: too many steps for an exhaustive search.
+
+use std::sync::Arc;
+
+use crate::explore;
+use crate::idle::Jobs;
+use crate::support::{join, spawn};
+
+/// Of two tasks one waits until the other has run, although a thread is free.
+///
+/// ```text
+/// submitter        worker 1              worker 2
+/// ---------        --------              --------
+/// queue a job    · search              · asleep
+/// queue another  · takes one; more?
+///                  wakes worker 2      · takes the other
+/// ```
+#[test]
+fn who_takes_a_job_wakes_the_next_worker() {
+    explore(|| {
+        let jobs = Arc::new(Jobs::default());
+        let workers = [0, 1].map(|_| {
+            let jobs = Arc::clone(&jobs);
+            spawn(move || jobs.take())
+        });
+        jobs.push();
+        jobs.push();
+        workers.into_iter().for_each(join);
+    });
+}
+
+/// A pool shrinks, and the wake-up for a task goes to the worker that leaves.
+///
+/// ```text
+/// submitter        leaving worker        another
+/// ---------        --------------        -------
+/// queue a job    · search, sleep       · search, sleep
+/// say: look up   · leaves, or            takes the job, or
+/// wake all         takes the job         sleeps on, until there is another
+/// ```
+#[test]
+fn who_leaves_takes_no_job_along() {
+    explore(|| {
+        let jobs = Arc::new(Jobs::default());
+        let (leaving, other) = (Arc::clone(&jobs), Arc::clone(&jobs));
+        let leaving = spawn(move || leaving.look(true));
+        let other = spawn(move || other.take());
+        jobs.push();
+        jobs.stop_all();
+        if join(leaving) {
+            jobs.push();
+        }
+        join(other);
+    });
+}
