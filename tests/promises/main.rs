@@ -51,7 +51,7 @@ use memopool::{Builder, Pool};
 
 /// Longer than any test takes on a busy machine.
 fn patience() -> Duration {
-    Duration::from_secs(if std::env::var_os("MEMOPOOL_LONG").is_some() { 900 } else { 60 })
+    Duration::from_secs(if std::env::var_os("MEMOPOOL_LONG").is_some() { 900 } else { 240 })
 }
 
 /// Runs a test's body and fails, by the test's name, if it does not end.

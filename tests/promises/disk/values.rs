@@ -87,6 +87,8 @@ fn a_large_value_that_meets_a_full_disk_does_not_condemn_its_function() {
         let disk = place.disk().max_bytes(4 << 20).faults(&faults);
         let pool = build(told.listen(Pool::builder().threads(1)).disk(disk));
         pool.run(block().call((0, 100_000))).unwrap();
+        // So that nothing else is written while an operation is to fail.
+        pool.flush().unwrap();
         for (seed, op) in [(1, Op::Create), (2, Op::Write), (3, Op::Rename)] {
             faults.fail_nth(op, 1);
             assert_eq!(*pool.run(block().call((seed, 100_000))).unwrap(), bytes_of(seed, 100_000));
