@@ -318,8 +318,8 @@ fn a_yielded_task_is_not_retained_by_its_iterator() {
         let mut completed = as_completed(tasks);
         for left in (1..20).rev() {
             drop(completed.next().unwrap().unwrap());
-            until(|| pool.stats().queued == 0 && pool.stats().running == 1);
-            assert_eq!(census.get(), left);
+            // (A worker lets go of its run a moment after it is counted as gone.)
+            until(|| pool.stats().queued == 0 && pool.stats().running == 1 && census.get() == left);
         }
         let func = Func::named("stress::yielded").resource(census.clone()).in_memory();
         let func = func.func(|census, n: u64| Live::new(n, census)).cost_above(Duration::from_secs(3600));
@@ -328,8 +328,8 @@ fn a_yielded_task_is_not_retained_by_its_iterator() {
             let map = if unordered { map.unordered() } else { map };
             for result in map {
                 drop(result.unwrap());
-                until(|| pool.stats().running == 1);
-                assert_eq!(census.get(), 1, "and the one that is held");
+                // And the one that is held.
+                until(|| pool.stats().running == 1 && census.get() == 1);
             }
         }
         gate.open();
