@@ -2,6 +2,7 @@
 //!
 //! 1. [`wait`] — waiting for several.
 //! 2. [`map`] — many calls, lazily, in order.
+//! 3. [`block`] — what a body enters before its thread sleeps.
 //!
 //! A task is finished from the start (a hit), or holds one interest in a run in flight. A waiting thread that runs a body
 //! of some pool is part of that body's task, and three things follow, all in [`Task::block`]: the wait is entered in the
@@ -12,6 +13,7 @@
 //! of them is done, and one with a deadline when it is over, but a body on top of its stack would pin it. They are
 //! replaced by another thread instead, and only where the pool has none left does the waiter help after all.
 
+mod block;
 pub(crate) mod map;
 pub(crate) mod wait;
 
@@ -33,13 +35,11 @@ use crate::run::graph;
 use crate::run::limit;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, now, spin};
+use crate::sync::{Arc, now};
+use block::{Blocking, snooze};
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
 const GRACE: Duration = Duration::from_micros(100);
-
-/// How long any thread waits for a run before it sleeps.
-const SNOOZE: Duration = Duration::from_micros(10);
 
 /// The result of one submission, now or later: waited for by a thread, or `.await`ed by a future.
 ///
@@ -308,9 +308,7 @@ impl<R: Send + Sync + 'static> Task<R> {
             snooze(flight);
             return Ok(flight.cell.wait(*interest, deadline));
         };
-        let target: AnyNode = Arc::clone(flight) as AnyNode;
-        let waiting = graph().block(&frame.node, vec![Arc::clone(&target)]).map_err(Error::cycle)?;
-        let _lent = limit::lend();
+        let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
         if deadline.is_none()
             && self.help(&frame)
             && let Some(outcome) = flight.cell.outcome(*interest)
@@ -321,14 +319,10 @@ impl<R: Send + Sync + 'static> Task<R> {
         if let Some(outcome) = self.await_briefly(deadline) {
             return Ok(Some(outcome));
         }
-        let blocked = context::block_here();
-        if deadline.is_none() && graph().is_hopeless(&[target]) {
-            return Err(no_thread_left(flight));
+        match waiting.sleep(deadline.is_some(), || flight.cell.wait(*interest, deadline)) {
+            Some(outcome) => Ok(outcome),
+            None => Err(no_thread_left(flight)),
         }
-        let outcome = flight.cell.wait(*interest, deadline);
-        drop(blocked);
-        drop(waiting);
-        Ok(outcome)
     }
 
     /// A run that is about to end is not worth a replacement: what that costs (starting or waking a thread) is waited for
@@ -388,11 +382,6 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         Task { id: self.id, state: State::Ready { outcome: Err(error), source: None, key }, polling: None }
     }
-}
-
-/// A short wait stays awake: going to sleep and being woken costs more than most small bodies take.
-fn snooze<R>(flight: &CallFlight<R>) {
-    spin(|| flight.cell.is_done().then_some(()), |passed| passed > SNOOZE);
 }
 
 #[cold]

@@ -14,12 +14,11 @@ use std::fmt;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
+use super::block::Blocking;
 use super::{State, Task, no_thread_left};
 use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;
-use crate::run::graph;
-use crate::run::limit;
 use crate::sync::{Arc, Mutex, Parker, now};
 
 /// What [`wait`] waits for.
@@ -290,26 +289,21 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let parker = &self.ready.parker;
         let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
-        let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
-        let _lent = limit::lend();
-        let blocked = context::block_here();
-        if self.deadline.is_some() || (blocked.is_some() && !graph().is_hopeless(&nodes)) {
-            return Ok(parker.park(self.deadline));
+        let mut waiting = Blocking::enter(&frame, nodes)?;
+        let timed = self.deadline.is_some();
+        // Nobody puts another in the place of an executor's thread.
+        if (timed || context::worker().is_some())
+            && let Some(woken) = waiting.sleep(timed, || parker.park(self.deadline))
+        {
+            return Ok(woken);
         }
-        // No thread is left to put in our place, or nobody does that for an executor's threads: run one of them here.
-        drop(blocked);
-        drop(waiting);
-        if self.pending().any(|task| task.help(&frame)) {
+        // No thread is left to put in our place, or nobody does that: run one of them here.
+        if waiting.aside(|| self.pending().any(|task| task.help(&frame)))? {
             return Ok(true);
         }
-        let waiting = graph().block(&frame.node, nodes.clone()).map_err(Error::cycle)?;
-        let blocked = context::block_here();
-        if graph().is_hopeless(&nodes) {
-            return Err(self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left));
-        }
-        let woken = parker.park(None);
-        drop((blocked, waiting));
-        Ok(woken)
+        waiting
+            .sleep(false, || parker.park(None))
+            .ok_or_else(|| self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left))
     }
 
     fn give_up_first(&mut self, error: Error) -> Result<(usize, Task<R>), End> {
