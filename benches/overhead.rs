@@ -5,13 +5,17 @@
 #![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures outside of the crate's clock")]
 
+#[path = "common/rounds.rs"]
+mod rounds;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
 use crossbeam_channel::{bounded, unbounded};
 use memopool::{Func, Pool};
+use rounds::{interleave, timed};
 
 /// The key of the comparison: what a typical call passes.
 type Args = (String, u64, bool);
@@ -29,29 +33,6 @@ fn work(args: &Args) -> u64 {
 
 fn func() -> Func<Args, u64> {
     Func::new("work", |args: Args| work(&args))
-}
-
-/// One side of a comparison: does its work once, and says how long the measured part took.
-type Side<'a> = Box<dyn FnMut() -> Duration + 'a>;
-
-/// Medians in nanoseconds per operation, over interleaved rounds.
-fn interleave(per_round: usize, rounds: usize, sides: &mut [Side<'_>]) -> Vec<f64> {
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
-    for _ in 0..rounds {
-        for (side, times) in sides.iter_mut().zip(&mut times) {
-            times.push(side().as_nanos() as f64 / per_round as f64);
-        }
-    }
-    for times in &mut times {
-        times.sort_by(f64::total_cmp);
-    }
-    times.iter().map(|times| times[times.len() / 2]).collect()
-}
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
 }
 
 /// Runs the same work in `threads` threads at once, each with its own arguments; the time of the slowest.

@@ -25,6 +25,8 @@ mod full;
 mod kill;
 mod power;
 mod support;
+#[path = "../common/watchdog.rs"]
+mod watchdog;
 
 /// What a process does that was started by a test; at once done if nobody did.
 #[test]

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, Once};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memopool::{Builder, Disk, Event, Func, Pool};
 use tempfile::TempDir;
+
+use crate::watchdog::within;
 
 /// The environment variable that says what a child process is to do.
 pub(crate) const ROLE: &str = "MEMOPOOL_CRASH_ROLE";
@@ -42,17 +41,7 @@ pub(crate) fn skip(reason: &str) {
 /// Runs a test's body and fails, by the test's name, if it does not end.
 pub(crate) fn in_time(body: impl FnOnce() + Send + 'static) {
     let patience = Duration::from_secs(if long() { 1800 } else { 120 });
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let (running, ended) = channel::<()>();
-    let body = move || {
-        let _running = running;
-        body();
-    };
-    let thread = thread::Builder::new().name(name.clone()).spawn(body).expect("a thread for the test");
-    match ended.recv_timeout(patience) {
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {patience:?}"),
-        _ => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-    }
+    within(patience, body);
 }
 
 /// Panics so far, in any thread: one that is caught somewhere is none the less one.

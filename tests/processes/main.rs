@@ -28,6 +28,8 @@ mod nested;
 mod once;
 mod pools;
 mod support;
+#[path = "../common/watchdog.rs"]
+mod watchdog;
 
 /// What a process does that was started by a test; at once done if nobody did.
 #[test]

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -12,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::watchdog::within;
 
 /// The environment variables that say what a child process is to do, and with what.
 pub(crate) const ROLE: &str = "MEMOPOOL_PROCESSES_ROLE";
@@ -42,17 +43,7 @@ pub(crate) fn report(text: &str) {
 /// Runs a test's body and fails, by the test's name, if it does not end.
 pub(crate) fn in_time(body: impl FnOnce() + Send + 'static) {
     let patience = Duration::from_secs(if long() { 900 } else { 120 });
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let (running, ended) = channel::<()>();
-    let body = move || {
-        let _running = running;
-        body();
-    };
-    let thread = thread::Builder::new().name(name.clone()).spawn(body).expect("a thread for the test");
-    match ended.recv_timeout(patience) {
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {patience:?}"),
-        _ => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-    }
+    within(patience, body);
 }
 
 /// A cache directory, and beside it the file that bodies note their runs in. Gone at the end of its test.

@@ -39,15 +39,16 @@ mod several;
 mod streams;
 mod stress;
 mod waits;
+#[path = "../common/watchdog.rs"]
+mod watchdog;
 
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use memopool::{Builder, Pool};
+use watchdog::within;
 
 /// Longer than any test takes on a busy machine.
 fn patience() -> Duration {
@@ -56,17 +57,7 @@ fn patience() -> Duration {
 
 /// Runs a test's body and fails, by the test's name, if it does not end.
 fn in_time(body: impl FnOnce() + Send + 'static) {
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let (running, ended) = channel::<()>();
-    let body = move || {
-        let _running = running;
-        body();
-    };
-    let thread = thread::Builder::new().name(name.clone()).spawn(body).expect("a thread for the test");
-    match ended.recv_timeout(patience()) {
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it is not done after {:?}", patience()),
-        _ => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-    }
+    within(patience(), body);
 }
 
 /// Spins until a state is seen. Bounded by [`in_time`].
