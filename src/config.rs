@@ -4,13 +4,12 @@ pub(crate) mod disk;
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use self::disk::Disk;
 use crate::call::engine::Engine;
 use crate::error::Error;
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, tell};
 use crate::ids;
 use crate::memo::disk::tier::Tier;
 use crate::pool::Pool;
@@ -286,9 +285,7 @@ impl Builder {
                 on_thread_start: self.on_thread_start,
                 executor: self.executor,
                 on_thread_failed: Box::new(move |error| {
-                    if let Some(tell) = &on_event {
-                        let _ = catch_unwind(AssertUnwindSafe(|| tell(&Event::ThreadFailed { error })));
-                    }
+                    tell(on_event.as_ref(), &Event::ThreadFailed { error });
                 }),
             },
         );

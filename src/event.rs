@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -116,6 +117,13 @@ pub enum Event<'a> {
 
 /// Who is told.
 pub(crate) type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+/// Tells the listener. Its panics stay its own.
+pub(crate) fn tell(listener: Option<&Listener>, event: &Event<'_>) {
+    if let Some(listener) = listener {
+        let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+    }
+}
 
 /// What a pool has done so far, or one function in it.
 ///

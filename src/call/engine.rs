@@ -11,7 +11,7 @@ use super::key::SlotKey;
 use super::storage::Stage;
 use crate::config::Clock;
 use crate::error::Error;
-use crate::event::{Event, Listener, Stats, Tally, count};
+use crate::event::{Event, Listener, Stats, Tally, count, tell};
 use crate::flight::AnyFlight;
 use crate::flight::claim::{Displaced, Slot, Table};
 use crate::flight::slots::SlotHash;
@@ -98,11 +98,9 @@ impl Engine {
         Arc::clone(tally)
     }
 
-    /// Tells the listener. Its panics stay its own.
+    /// Tells the listener.
     pub(super) fn emit(&self, event: &Event<'_>) {
-        if let Some(listener) = &self.on_event {
-            let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
-        }
+        tell(self.on_event.as_ref(), event);
     }
 
     /// The clock's time in nanoseconds since the Unix epoch.

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::KeyRef;
+use super::deadline::Deadline;
 use super::engine::{Engine, Entry, nanos};
 use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
@@ -20,15 +21,15 @@ use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::memo::disk::payload::{Meta, Packed};
-use crate::memo::disk::tier::{Permit, Tier};
+use crate::memo::disk::put::Permit;
+use crate::memo::disk::tier::Tier;
 use crate::memo::history::Fate;
 use crate::run::context::{self, Frame};
 use crate::run::limit::Turn;
-use crate::run::timer::Alarm;
 use crate::run::wait_graph::{AnyNode, Node};
 use crate::run::{Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use crate::sync::{Arc, Weak, now, spawn};
+use crate::sync::{Arc, now};
 
 /// Which call a flight computes.
 #[derive(Debug)]
@@ -209,8 +210,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     #[inline(never)]
     fn set_alarm(&self, timeout: Duration, attempt: u32, current: &Arc<AtomicU32>) {
         let Some(at) = now().checked_add(timeout) else { return };
-        let (flight, engine) = (Arc::downgrade(self.flight), Arc::downgrade(self.engine));
-        let deadline = Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) };
+        let deadline = Deadline::new(self.engine, self.flight, timeout, attempt, current);
         // Without a thread for the timer the body has no timeout: better than no body.
         let _ = self.engine.runner.timer().at(at, Box::new(deadline));
     }
@@ -409,57 +409,14 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 }
 
-/// The deadline of one attempt.
-struct Deadline<R: 'static> {
-    flight: Weak<CallFlight<R>>,
-    engine: Weak<Engine>,
-    timeout: Duration,
-    attempt: u32,
-    /// The attempt that runs now.
-    current: Arc<AtomicU32>,
-}
-
-impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
-    fn ring(self: Box<Self>) {
-        let (Some(flight), Some(engine)) = (self.flight.upgrade(), self.engine.upgrade()) else { return };
-        if self.is_moot() {
-            return;
-        }
-        // Before anyone is woken who might ask why.
-        engine.note(&flight.origin, Fate::TimedOut);
-        let tally = &flight.origin.tally;
-        let error = Error::timeout(Some(tally.name), self.timeout);
-        // Callbacks may take long, or wait for others: not in the thread that keeps the time.
-        let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
-            let (frame, ticket) = (frame(&engine, &flight), engine.runner.ticket());
-            let started = spawn(format!("{}-callbacks", tally.name), None, move || {
-                let _frame = context::enter(frame);
-                callbacks();
-                drop(ticket);
-            });
-            if let Err(error) = started {
-                engine.emit(&Event::ThreadFailed { error: &error });
-            }
-        };
-        if flight.cell.finish_early(Err(error.clone()), elsewhere) {
-            count(&tally.failed);
-            engine.emit(&Event::Failed { function: tally.name, error: &error });
-        }
-    }
-
-    fn is_moot(&self) -> bool {
-        self.current.load(Ordering::Acquire) != self.attempt
-    }
-}
-
 /// What a thread knows while it runs a body, or its callbacks.
-fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
+pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
     let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
     Frame { node: Arc::clone(flight) as AnyNode, runner: Arc::clone(&engine.runner), pool }
 }
 
 impl Engine {
-    fn note(&self, origin: &Origin, fate: Fate) {
+    pub(super) fn note(&self, origin: &Origin, fate: Fate) {
         if let Some(key) = &origin.key {
             self.history.note(key.slot.hash(), fate);
         }

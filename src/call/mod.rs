@@ -4,7 +4,7 @@
 //! 2. [`identity`] — what makes two functions the same.
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
-//! 5. [`execute`] — one run, from its job to its last callback.
+//! 5. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early.
 //! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
 //! 7. [`explain`] — what submitting a call would find, and why.
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
@@ -21,6 +21,7 @@
 //! A ticket comes before the claim: a submitter that waits for room in the queue has not promised anything to anyone.
 
 mod boxed;
+mod deadline;
 pub(crate) mod engine;
 pub(crate) mod execute;
 mod explain;
@@ -46,6 +47,7 @@ use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids;
 use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
+use crate::memo::is_fresh;
 use crate::run::limit::Limit;
 use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
@@ -417,8 +419,7 @@ struct Read {
 
 /// An entry that may be used at `now`.
 fn read(entry: &Entry, now: u64) -> Option<Read> {
-    let fresh = entry.expires == 0 || now < entry.expires;
-    fresh.then(|| Read { value: Arc::clone(&entry.value), cost: entry.cost })
+    is_fresh(entry.expires, now).then(|| Read { value: Arc::clone(&entry.value), cost: entry.cost })
 }
 
 /// A run that can be joined.

@@ -43,8 +43,10 @@ use crate::memo::disk::claims::{Claim, Holder};
 use crate::memo::disk::functions::Version;
 use crate::memo::disk::owners::NestedWait;
 use crate::memo::disk::payload::{Meta, Packed, Payload};
-use crate::memo::disk::tier::{Found, Permit, Put, Tier};
+use crate::memo::disk::put::{Permit, Put};
+use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
+use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
 use crate::run::{Lane, graph};
 use crate::sync::atomic::Ordering;
@@ -392,7 +394,7 @@ pub(super) fn put<R>(
 /// How a result of that function is written when it leaves the memory.
 pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
     Arc::new(move |tier, slot, entry, now| {
-        let fresh = entry.expires == 0 || now < entry.expires;
+        let fresh = is_fresh(entry.expires, now);
         let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
         let key = KeyRef { slot: *slot, identity: core.identity };
         let tally = &entry.tally;

@@ -6,6 +6,9 @@
 //! 4. [`compress`] — smaller bytes, when it pays.
 //! 5. [`disk`] — the tier that outlives the process.
 //! 6. [`history`] — why a key is not there.
+//!
+//! Values in memory lie in the slot table of stage 2, where one look-up finds them. `memo` imports no other stage: it knows
+//! keys as bytes, hashes, generations and weights.
 
 pub(crate) mod codec;
 pub(crate) mod compress;
@@ -13,3 +16,8 @@ pub(crate) mod disk;
 pub(crate) mod history;
 pub(crate) mod memory;
 pub(crate) mod shape;
+
+/// Whether a result that expires then may be used now; both in nanoseconds since the Unix epoch, 0: never.
+pub(crate) fn is_fresh(expires: u64, now: u64) -> bool {
+    expires == 0 || now < expires
+}

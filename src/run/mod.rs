@@ -7,7 +7,8 @@
 //! 5. [`wait_graph`] — who waits for whom.
 //! 6. [`timer`] — deadlines of bodies.
 //! 7. [`limit`] — how many bodies may use one resource at a time.
-//! 8. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 8. [`job`] — a unit of work, the job that holds it, and who may run jobs.
+//! 9. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -21,6 +22,7 @@
 
 pub(crate) mod context;
 mod idle;
+mod job;
 pub(crate) mod limit;
 pub(crate) mod sizing;
 mod ticket;
@@ -38,6 +40,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
 use idle::Idle;
+pub(crate) use job::Unit;
+pub use job::{Executor, Job};
 use sizing::Sizing;
 pub(crate) use ticket::Ticket;
 
@@ -45,91 +49,6 @@ pub(crate) use ticket::Ticket;
 pub(crate) fn graph() -> &'static wait_graph::Graph {
     static GRAPH: OnceLock<wait_graph::Graph> = OnceLock::new();
     GRAPH.get_or_init(wait_graph::Graph::default)
-}
-
-/// A unit of work in a queue.
-pub(crate) trait Unit: Send + Sync {
-    /// Whether nobody has started or settled it yet.
-    fn is_pending(&self) -> bool;
-    /// Runs it here, unless somebody else has started it. Does not panic.
-    fn perform(&self);
-    /// It waits for a slot of a limit, or no longer does: whoever starts it meanwhile would only set it aside again.
-    fn mark_parked(&self, parked: bool);
-    /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
-    fn abandon(&self);
-}
-
-/// One queued piece of a pool's work, to be run once by whoever got it; see [`Executor`](crate::Executor).
-///
-/// Dropping it unrun resolves everyone who waits for it with an error that [`is_shutdown`](crate::Error::is_shutdown).
-pub struct Job(Option<Arc<dyn Unit>>);
-
-impl Job {
-    pub(crate) fn new(unit: Arc<dyn Unit>) -> Job {
-        Job(Some(unit))
-    }
-
-    /// Runs it in this thread. Panics of the function stay inside: they are its outcome.
-    pub fn run(mut self) {
-        if let Some(unit) = self.0.take() {
-            unit.perform();
-        }
-    }
-}
-
-impl Job {
-    /// Drops it without telling anyone: it was settled, or whoever has it sees to it.
-    fn forget(mut self) {
-        self.0 = None;
-    }
-
-    fn is_pending(&self) -> bool {
-        self.0.as_ref().is_some_and(|unit| unit.is_pending())
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        if let Some(unit) = self.0.take() {
-            unit.abandon();
-        }
-    }
-}
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Job(..)")
-    }
-}
-
-/// Runs a pool's jobs on threads that somebody else owns.
-///
-/// The pool keeps its memory, its flights and its cycle detection; the executor decides where and when. It may run jobs
-/// in any order. A job that it drops resolves its waiters with [`is_shutdown`](crate::Error::is_shutdown). Threads of an
-/// executor that wait inside a job run the awaited job themselves while at most 512 KiB of stack are used for it; the
-/// pool can't replace blocked ones, so give the executor threads enough for the waits that your tasks nest otherwise.
-///
-/// # Examples
-///
-/// ```
-/// use memopool::{Executor, Func, Job, Pool};
-///
-/// struct NewThread;
-///
-/// impl Executor for NewThread {
-///     fn execute(&self, job: Job) {
-///         std::thread::spawn(move || job.run());
-///     }
-/// }
-///
-/// let pool = Pool::builder().executor(NewThread).build()?;
-/// let square = Func::new("square", |n: u64| n * n);
-/// assert_eq!(*pool.run(square.call(7))?, 49);
-/// # Ok::<(), memopool::Error>(())
-/// ```
-pub trait Executor: Send + Sync {
-    /// Takes a job, to be run with [`Job::run`]. Called by the thread that submits.
-    fn execute(&self, job: Job);
 }
 
 /// What a runner is made with; validated by the builder.

@@ -22,6 +22,7 @@ use super::index::{Mark, Place, Position};
 use super::log::Writing;
 use super::record::{self, Header, flags};
 use super::segment::Unread;
+use crate::memo::is_fresh;
 use crate::sync::wall;
 
 /// The share of a segment that second chances may take: one of so many.
@@ -83,7 +84,7 @@ impl Writing<'_> {
         let mut candidates = Vec::new();
         let walked = self.store.segments.walk(id, &self.store.seal, |header, place| {
             let Some((used, cost)) = self.index.referenced(&header.key, place) else { return };
-            let lasts = header.expires == 0 || now < header.expires;
+            let lasts = is_fresh(header.expires, now);
             let lasts = lasts && !functions::is_outdated(versions, header.function);
             if used && lasts && header.flags & flags::LARGE == 0 {
                 candidates.push(Candidate { header, place, cost });

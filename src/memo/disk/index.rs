@@ -130,20 +130,15 @@ impl Index {
         self.bucket(slot.bucket).touch(slot.slot, slot.prefix0);
     }
 
-    /// Whether a result of a run that `began` then would be taken. No lock: the answer may be out of date.
-    pub(crate) fn accepts(&self, key: &[u8; 32], began: Position) -> bool {
+    /// Whether a result of a run that `began` then would be taken: exactly what [`insert`](Self::insert) would say. No
+    /// lock: the answer may be out of date.
+    pub(crate) fn admits(&self, key: &[u8; 32], function: u16, began: Position) -> bool {
         let newer = match self.find(key) {
             Found::Live { place, .. } => place.position >= began,
             Found::Gone(_, at) => at >= began,
             Found::Nothing => false,
         };
-        !newer && (self.cleared() < began || self.cleared() == Position::NONE)
-    }
-
-    /// As [`accepts`](Self::accepts), and with what is only known of all keys of a kind: exactly what
-    /// [`insert`](Self::insert) would say.
-    pub(crate) fn admits(&self, key: &[u8; 32], function: u16, began: Position) -> bool {
-        self.accepts(key, began) && !self.comes_too_late(Prefix::of(key), function, began)
+        !newer && !self.comes_too_late(Prefix::of(key), function, began)
     }
 
     /// Publishes a record of a run that `began` then. Under the lock, after the record was written.

@@ -23,11 +23,11 @@ use std::time::Duration;
 use super::functions::{self, Version};
 use super::index::{self, Index, Mark, Place, Position, Tag};
 use super::payload::Packed;
+use super::put::{Note, Put};
 use super::rebuild::rebuild;
 use super::record::{self, Header, flags};
 use super::segment::large::Written;
 use super::store::{Store, open_index, tag_of};
-use super::tier::{Note, Put};
 use crate::sync::{Arc, Mutex};
 
 /// How long a writer waits for the lock.

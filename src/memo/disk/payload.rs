@@ -11,7 +11,7 @@ use super::record::{self, Header, flags};
 use super::segment::large::{LargeWriter, Written};
 use super::store::Store;
 use crate::config::disk::Compress;
-use crate::memo::compress;
+use crate::memo::{compress, is_fresh};
 use crate::sync::Mutex;
 
 /// The bytes of a stored value, verified.
@@ -39,7 +39,7 @@ impl Meta {
     }
 
     pub(crate) fn is_fresh(&self, now: u64) -> bool {
-        self.expires == 0 || now < self.expires
+        is_fresh(self.expires, now)
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use super::functions::Version;
-use super::tier::{Note, Put, Shared};
+use super::put::{Note, Put};
+use super::tier::Shared;
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,0 +1,69 @@
+//! What happens to a run whose body is over its timeout: its waiters leave, and the body can see that it should stop.
+
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::execute::{CallFlight, frame};
+use crate::error::Error;
+use crate::event::{Event, count};
+use crate::memo::history::Fate;
+use crate::run::context;
+use crate::run::timer::Alarm;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Arc, Weak, spawn};
+
+/// The deadline of one attempt.
+pub(super) struct Deadline<R: 'static> {
+    flight: Weak<CallFlight<R>>,
+    engine: Weak<Engine>,
+    timeout: Duration,
+    attempt: u32,
+    /// The attempt that runs now.
+    current: Arc<AtomicU32>,
+}
+
+impl<R: Send + Sync + 'static> Deadline<R> {
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        flight: &Arc<CallFlight<R>>,
+        timeout: Duration,
+        attempt: u32,
+        current: &Arc<AtomicU32>,
+    ) -> Self {
+        let (engine, flight) = (Arc::downgrade(engine), Arc::downgrade(flight));
+        Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) }
+    }
+}
+
+impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
+    fn ring(self: Box<Self>) {
+        let (Some(flight), Some(engine)) = (self.flight.upgrade(), self.engine.upgrade()) else { return };
+        if self.is_moot() {
+            return;
+        }
+        // Before anyone is woken who might ask why.
+        engine.note(&flight.origin, Fate::TimedOut);
+        let tally = &flight.origin.tally;
+        let error = Error::timeout(Some(tally.name), self.timeout);
+        // Callbacks may take long, or wait for others: not in the thread that keeps the time.
+        let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
+            let (frame, ticket) = (frame(&engine, &flight), engine.runner.ticket());
+            let started = spawn(format!("{}-callbacks", tally.name), None, move || {
+                let _frame = context::enter(frame);
+                callbacks();
+                drop(ticket);
+            });
+            if let Err(error) = started {
+                engine.emit(&Event::ThreadFailed { error: &error });
+            }
+        };
+        if flight.cell.finish_early(Err(error.clone()), elsewhere) {
+            count(&tally.failed);
+            engine.emit(&Event::Failed { function: tally.name, error: &error });
+        }
+    }
+
+    fn is_moot(&self) -> bool {
+        self.current.load(Ordering::Acquire) != self.attempt
+    }
+}

@@ -1,0 +1,91 @@
+//! [`Put`]: a result on its way to the disk; [`Permit`]: the right to write it.
+
+use super::claims::ClaimToken;
+use super::index::{Mark, Position};
+use super::payload::{Meta, Packed};
+use super::record::{self, Header, codec, flags};
+use crate::event::Tally;
+use crate::sync::{Arc, Mutex};
+
+/// The right to write one result: when its run began, and its claim.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    pub(super) began: Position,
+    pub(super) claim: Mutex<Option<ClaimToken>>,
+}
+
+/// A result on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) key: [u8; 32],
+    pub(crate) function: [u8; 8],
+    pub(crate) shape: u64,
+    pub(crate) is_error: bool,
+    pub(crate) raw_len: u64,
+    pub(crate) packed: Packed,
+    pub(crate) stored_at: u64,
+    pub(crate) expires: u64,
+    pub(crate) compute: u64,
+    pub(crate) permit: Permit,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// Why a run gave no result.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) key: [u8; 32],
+    pub(super) mark: Mark,
+    pub(super) began: Position,
+}
+
+impl Permit {
+    pub(super) fn began(&self) -> Position {
+        self.began
+    }
+
+    /// Others may have the key: the result can be read now, or never will.
+    pub(super) fn release(&self) {
+        let claim = self.claim.lock().take();
+        drop(claim);
+    }
+}
+
+impl Put {
+    /// Its flags in the record.
+    pub(super) fn flags(&self) -> u16 {
+        let error = if self.is_error { flags::ERROR } else { 0 };
+        match &self.packed {
+            Packed::Bytes { flags, .. } => error | flags,
+            Packed::Large(_) => error | flags::LARGE,
+        }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        match &self.packed {
+            Packed::Bytes { bytes, .. } => (record::HEADER + bytes.len()) as u64,
+            Packed::Large(_) => record::HEADER as u64,
+        }
+    }
+
+    /// The header of its record, but for the seal.
+    pub(super) fn header(&self, stored_len: u64, payload_hash: [u8; 16]) -> Header {
+        Header {
+            codec: codec::BINCODE,
+            flags: self.flags(),
+            stored_len,
+            raw_len: self.raw_len,
+            key: self.key,
+            function: self.function,
+            shape: self.shape,
+            stored_at: self.stored_at,
+            expires: self.expires,
+            compute: self.compute,
+            payload_hash,
+        }
+    }
+
+    pub(super) fn meta(&self) -> Meta {
+        let Put { shape, raw_len, expires, compute, .. } = *self;
+        Meta { shape, flags: self.flags(), raw_len, expires, compute }
+    }
+}
