@@ -129,7 +129,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
         if let (Some(disk), Some(core)) = (&engine.disk, &core) {
-            storage::announce(disk, core, tally, engine.now());
+            storage::announce(&engine, disk, core, tally);
         }
         let shared = u64::from(flight.cell.interests());
         tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
@@ -236,7 +236,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
-                let keep = self.keep_value(&value, took);
+                let keep = self.keep_value(&value, took, permit.as_ref());
                 self.resolve(guard, keep, Arc::clone(&value) as _, Ok(value), permit);
             }
             Err(failure) => {
@@ -255,12 +255,11 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 };
                 self.engine.emit(&Event::Failed { function: tally.name, error: &error });
                 self.engine.note(&self.flight.origin, fate);
-                let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took);
+                let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took, permit.as_ref());
                 if keep.kept.is_none()
-                    && let (Some(disk), Some(key)) = (&self.engine.disk, &self.flight.origin.key)
-                    && let Some(permit) = &permit
+                    && let (Some(disk), Some(permit)) = (&self.engine.disk, &permit)
                 {
-                    disk.note(key.key().as_bytes(), fate, permit);
+                    disk.note(fate, permit);
                 }
                 self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
             }
@@ -284,7 +283,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let Keep { weight, kept, expires, cost } = keep;
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
-                disk.put(storage::put(core, key, kept, expires, cost, tally, self.engine.now(), permit));
+                disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));
             }
         };
         let Some(weight) = weight else {
@@ -308,7 +307,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 
     /// How a value is to be kept.
-    fn keep_value(&self, value: &R, took: Duration) -> Keep {
+    fn keep_value(&self, value: &R, took: Duration, permit: Option<&Permit>) -> Keep {
         let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
         let Some(core) = self.core else { return keep };
         let origin = &self.flight.origin;
@@ -321,8 +320,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return keep;
         }
         let mut bytes = None;
-        if let Some(disk) = self.disk_for(core, core.format.is_some()) {
-            storage::announce(disk, core, &origin.tally, self.engine.now());
+        if let Some(disk) = self.disk_for(core, permit) {
+            storage::announce(self.engine, disk, core, &origin.tally);
             let checked = origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
@@ -361,21 +360,20 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         keep
     }
 
-    /// The disk, if what this run ends in is to be written now.
-    fn disk_for(&self, core: &Core<R>, storable: bool) -> Option<&Tier> {
-        let Origin { key, tally, .. } = &self.flight.origin;
-        let (disk, key) = (self.engine.disk.as_ref()?, key.as_ref()?);
-        (storable && disk.takes(tally, key.key().as_bytes(), &core.digest)).then_some(disk)
+    /// The disk, if what this run ends in is to be written now. (A function whose results never leave memory has no permit.)
+    fn disk_for(&self, core: &Core<R>, permit: Option<&Permit>) -> Option<&Tier> {
+        let disk = self.engine.disk.as_ref()?;
+        disk.takes(&self.flight.origin.tally, permit?, &core.digest).then_some(disk)
     }
 
     /// How an error is to be kept, if at all.
-    fn keep_error(&self, error: Option<KeptError>, took: Duration) -> Keep {
+    fn keep_error(&self, error: Option<KeptError>, took: Duration, permit: Option<&Permit>) -> Keep {
         let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
         let Some(error) = error else { return keep };
         let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
         keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
         let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
-        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, revives)) {
+        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, permit.filter(|_| revives))) {
             keep.kept = storage::error(disk, error);
         }
         keep

@@ -29,7 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::KeyRef;
-use super::engine::Spiller;
+use super::engine::{Engine, Spiller};
 use super::execute::Run;
 use super::explain::Explain;
 use super::format::KeptError;
@@ -92,12 +92,16 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// on top of its own stack, so that it should not be queued again.
     #[inline(never)]
     pub(super) fn approach(&mut self, helped: bool) -> Next<R> {
-        let (Some(tier), Some(core)) = (self.engine.disk.clone(), self.core.clone()) else {
+        let (Some(tier), Some(core), Some(key)) =
+            (self.engine.disk.clone(), self.core.clone(), &self.flight.origin.key)
+        else {
             self.stage = Stage::Compute;
             return Next::Compute;
         };
+        // Once: it is a hash.
+        let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            if let Some((outcome, meta)) = self.look(&tier, &core) {
+            if let Some((outcome, meta)) = self.look(&tier, &core, &key) {
                 return Next::Found(outcome, meta);
             }
             self.stage = Stage::Claim;
@@ -106,33 +110,31 @@ impl<R: Send + Sync + 'static> Run<R> {
                 return Next::Requeue;
             }
         }
-        let Some(key) = &self.flight.origin.key else { return Next::Compute };
         let mut claim = None;
         if self.stage == Stage::Forget {
             // If the disk can't be told, it tells of that itself.
-            let _ = tier.forget(key.key().as_bytes());
+            let _ = tier.forget(&key);
         }
         if self.stage == Stage::Claim {
-            match tier.claim(key.key().as_bytes()) {
+            match tier.claim(&key) {
                 Some(Claim::Held(holder)) => return Next::Await(holder),
                 Some(Claim::Ours(token)) => claim = Some(token),
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Some((outcome, meta)) = self.look(&tier, &core)
+                && let Some((outcome, meta)) = self.look(&tier, &core, &key)
             {
                 return Next::Found(outcome, meta);
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(tier.permit(claim));
+        self.permit = Some(tier.permit(key, claim));
         Next::Compute
     }
 
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>) -> Option<(Outcome<R>, Meta)> {
-        let key = self.flight.origin.key.as_ref()?.key();
-        match read(tier, core, key.as_bytes(), || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Option<(Outcome<R>, Meta)> {
+        match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
             Found::Value(outcome, meta) => Some((outcome, meta)),
             Found::Nothing(_) => None,
         }
@@ -219,10 +221,10 @@ pub(super) fn explain<R: Send + Sync + 'static>(
 }
 
 /// Tells the disk once that this version of a function is in use.
-pub(super) fn announce<R>(tier: &Tier, core: &Core<R>, tally: &Tally, now: u64) {
+pub(super) fn announce<R>(engine: &Engine, tier: &Tier, core: &Core<R>, tally: &Tally) {
     if !tally.announced.load(Ordering::Relaxed) && !tally.announced.swap(true, Ordering::Relaxed) {
         let (family, label) = (core.signature.family(), core.signature.label());
-        tier.note_version(Version { digest: core.identity.digest, family, label, used: now });
+        tier.note_version(Version { digest: core.identity.digest, family, label, used: engine.now() });
     }
 }
 
@@ -273,8 +275,10 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
             return;
         }
         if self.is_free(&tier) {
-            if self.run.stage == Stage::Compute {
-                self.run.permit = Some(tier.permit(None));
+            if self.run.stage == Stage::Compute
+                && let Some(key) = &self.run.flight.origin.key
+            {
+                self.run.permit = Some(tier.permit(*key.key().as_bytes(), None));
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);
@@ -364,10 +368,8 @@ pub(super) fn error(tier: &Tier, error: KeptError) -> Option<Kept> {
 }
 
 /// What the writer is given.
-#[expect(clippy::too_many_arguments, reason = "a record has that many fields")]
 pub(super) fn put<R>(
     core: &Core<R>,
-    key: &KeyRef,
     kept: Kept,
     expires: u64,
     cost: u64,
@@ -377,7 +379,6 @@ pub(super) fn put<R>(
 ) -> Put {
     let [a, b, c, d, e, f, g, h, ..] = core.digest;
     Put {
-        key: *key.key().as_bytes(),
         function: [a, b, c, d, e, f, g, h],
         shape: kept.encoded.shape,
         is_error: kept.is_error,
@@ -396,12 +397,10 @@ pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
     Arc::new(move |tier, slot, entry, now| {
         let fresh = is_fresh(entry.expires, now);
         let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
-        let key = KeyRef { slot: *slot, identity: core.identity };
+        let key = *KeyRef { slot: *slot, identity: core.identity }.key().as_bytes();
         let tally = &entry.tally;
         // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
-        if tally.unstorable.load(Ordering::Relaxed)
-            || !tier.takes_evicted_of(key.key().as_bytes(), &core.digest)
-        {
+        if tally.unstorable.load(Ordering::Relaxed) || !tier.takes_evicted_of(&key, &core.digest) {
             return;
         }
         match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
@@ -409,8 +408,8 @@ pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
                 if let Packed::Bytes { .. } = kept.packed {
                     tally.checked.store(true, Ordering::Relaxed);
                 }
-                let permit = tier.permit_evicted();
-                tier.put(put(&core, &key, kept, entry.expires, entry.cost, tally, now, permit));
+                let permit = tier.permit_evicted(key);
+                tier.put(put(&core, kept, entry.expires, entry.cost, tally, now, permit));
             }
             Err(unkept) => unkept.tell(tier, tally),
         }

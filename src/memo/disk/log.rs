@@ -234,7 +234,7 @@ impl Writing<'_> {
     /// Whether a result will be taken. To be asked before it gets its position: what lies in the log behind the record
     /// that forgets it would be found again when the index is lost.
     fn admits(&self, put: &Put) -> bool {
-        self.index.admits(&put.key, tag_of(&put.function), put.permit.began())
+        self.index.admits(&put.permit.key, tag_of(&put.function), put.permit.began())
     }
 
     /// Takes so many bytes at the end of the log.
@@ -305,7 +305,7 @@ impl Writing<'_> {
         }
         let cost = index::cost_class(put.compute, place.len);
         let tag = Tag { function: tag_of(&put.function), cost };
-        self.index.insert(&put.key, place, tag, put.permit.began());
+        self.index.insert(&put.permit.key, place, tag, put.permit.began());
         self.index.add_total(place.len.cast_signed());
         Ok(())
     }

@@ -7,9 +7,10 @@ use super::record::{self, Header, codec, flags};
 use crate::event::Tally;
 use crate::sync::{Arc, Mutex};
 
-/// The right to write one result: when its run began, and its claim.
+/// The right to write the result of one key: when its run began, and its claim.
 #[derive(Debug)]
 pub(crate) struct Permit {
+    pub(super) key: [u8; 32],
     pub(super) began: Position,
     pub(super) claim: Mutex<Option<ClaimToken>>,
 }
@@ -17,7 +18,6 @@ pub(crate) struct Permit {
 /// A result on its way to the disk.
 #[derive(Debug)]
 pub(crate) struct Put {
-    pub(crate) key: [u8; 32],
     pub(crate) function: [u8; 8],
     pub(crate) shape: u64,
     pub(crate) is_error: bool,
@@ -74,7 +74,7 @@ impl Put {
             flags: self.flags(),
             stored_len,
             raw_len: self.raw_len,
-            key: self.key,
+            key: self.permit.key,
             function: self.function,
             shape: self.shape,
             stored_at: self.stored_at,

@@ -154,23 +154,23 @@ impl Tier {
         Some(self.shared.store().claims()?.wait_inside())
     }
 
-    /// A run begins now.
-    pub(crate) fn permit(&self, claim: Option<ClaimToken>) -> Permit {
-        Permit { began: self.shared.store().tail(), claim: Mutex::new(claim) }
+    /// A run of that key begins now.
+    pub(crate) fn permit(&self, key: [u8; 32], claim: Option<ClaimToken>) -> Permit {
+        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(claim) }
     }
 
     /// For a value that leaves the memory: older than anything others have done since this pool came.
-    pub(crate) fn permit_evicted(&self) -> Permit {
-        Permit { began: self.shared.opened(), claim: Mutex::new(None) }
+    pub(crate) fn permit_evicted(&self, key: [u8; 32]) -> Permit {
+        Permit { key, began: self.shared.opened(), claim: Mutex::new(None) }
     }
 
     /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its
     /// key since this pool came: it was forgotten, refreshed or has expired. When it leaves the memory nobody would know
     /// that it is newer.
-    pub(crate) fn takes(&self, tally: &Tally, key: &[u8; 32], function: &[u8]) -> bool {
+    pub(crate) fn takes(&self, tally: &Tally, permit: &Permit, function: &[u8]) -> bool {
         let at_once = match self.shared.disk.spill {
             Spill::OnInsert => true,
-            Spill::OnEvict => !self.shared.store().admits(key, function, self.shared.opened()),
+            Spill::OnEvict => !self.shared.store().admits(&permit.key, function, self.shared.opened()),
         };
         at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.writes.is_willing()
     }
@@ -212,7 +212,7 @@ impl Tier {
             return self.shared.write(&[Arc::new(put)]);
         }
         let put = Arc::new(put);
-        self.shared.pending.lock().insert(put.key, Arc::clone(&put));
+        self.shared.pending.lock().insert(put.permit.key, Arc::clone(&put));
         self.writer.put(put);
     }
 
@@ -222,13 +222,13 @@ impl Tier {
     }
 
     /// Remembers why there is no result of a run with that permit.
-    pub(crate) fn note(&self, key: &[u8; 32], fate: Fate, permit: &Permit) {
+    pub(crate) fn note(&self, fate: Fate, permit: &Permit) {
         let mark = match fate {
             Fate::Failed => Mark::Failed,
             Fate::Panicked => Mark::Panicked,
             _ => return,
         };
-        self.writer.note(Note { key: *key, mark, began: permit.began });
+        self.writer.note(Note { key: permit.key, mark, began: permit.began });
     }
 
     /// Notes that a version of a function is in use.
@@ -329,7 +329,7 @@ impl Shared {
         match written {
             Ok(stored) => {
                 stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
-                self.write_works(stored.first().map(|at| &puts[*at].key));
+                self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
             Err(error) => self.failed(&self.writes, &error),
         }
@@ -368,8 +368,8 @@ impl Shared {
     /// It can be read from the disk now, or never will.
     fn forget_pending(&self, put: &Arc<Put>) {
         let mut pending = self.pending.lock();
-        let is_it = pending.get(&put.key).is_some_and(|other| Arc::ptr_eq(other, put));
-        let gone = is_it.then(|| pending.remove(&put.key));
+        let is_it = pending.get(&put.permit.key).is_some_and(|other| Arc::ptr_eq(other, put));
+        let gone = is_it.then(|| pending.remove(&put.permit.key));
         drop(pending);
         drop(gone);
     }
