@@ -288,7 +288,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         };
         let Some(weight) = weight else {
             drop(value);
-            return guard.pass(spill, outcome);
+            guard.pass(spill, outcome);
+            return self.hold_back();
         };
         let touched = AtomicU32::new(0);
         let owner = core.owner();
@@ -301,6 +302,11 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             // Forgotten, refreshed or cleared while it ran: its waiters have it, the cache does not.
             self.engine.note(&self.flight.origin, Fate::Forgotten);
         }
+        self.hold_back();
+    }
+
+    /// Where results pend for the disk beyond their bound, the worker waits: after its waiters were told.
+    fn hold_back(&self) {
         if let Some(disk) = &self.engine.disk {
             disk.hold_back();
         }

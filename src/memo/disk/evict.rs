@@ -19,7 +19,7 @@ use std::time::UNIX_EPOCH;
 
 use super::functions::{self, Version};
 use super::index::{Mark, Place, Position};
-use super::log::Writing;
+use super::log::{LAST_OFFSET, Writing};
 use super::record::{self, Header, flags};
 use super::segment::Unread;
 use crate::memo::is_fresh;
@@ -42,10 +42,13 @@ impl Writing<'_> {
     /// they do not, and there is nothing left to delete.
     pub(super) fn make_room(&mut self, present: &[(u32, u64)], need: u64) -> io::Result<bool> {
         let segments = &self.store.segments;
-        let current = self.index.tail().segment();
-        // (What lies behind the log is not part of it.)
+        let tail = self.index.tail();
+        let current = tail.segment();
+        // (What lies behind the log is not part of it.) Of the last segment as much as is reserved: it may not be written yet.
+        let reserved = if tail.offset() < LAST_OFFSET { tail.offset() } else { 0 };
         let ours = present.iter().filter(|(id, _)| *id <= current);
-        let mut total: u64 = ours.map(|(_, bytes)| bytes).sum();
+        let bytes = ours.map(|(id, bytes)| if *id == current { reserved.max(*bytes) } else { *bytes });
+        let mut total: u64 = bytes.sum();
         // What killed processes have left; that it could not be looked for is no reason to stop.
         let _ = segments.sweep();
         let beside = self.index.len() + self.store.beside + segments.under_way().unwrap_or(0);

@@ -144,6 +144,7 @@ impl Store {
             let header = put.header(large.stored_len(), [0; 16]);
             let place = self.segments.commit_large(large, id, header, &self.seal)?;
             self.dirty.lock().insert(id);
+            writing.index.add_total(place.len.cast_signed());
             writing.publish(put, place)?;
             Ok(vec![0])
         })
@@ -244,6 +245,8 @@ impl Writing<'_> {
             tail.segment() > 0 && tail.offset() + len <= self.store.segment_bytes && self.is_there(tail);
         let position = if fits { tail } else { self.next_segment()? };
         self.index.set_tail(Position::new(position.segment(), position.offset() + len));
+        // Counted here, once: whoever makes room meanwhile counts what is reserved, written or not.
+        self.index.add_total(len.cast_signed());
         Ok(position)
     }
 
@@ -306,7 +309,6 @@ impl Writing<'_> {
         let cost = index::cost_class(put.compute, place.len);
         let tag = Tag { function: tag_of(&put.function), cost };
         self.index.insert(&put.permit.key, place, tag, put.permit.began());
-        self.index.add_total(place.len.cast_signed());
         Ok(())
     }
 }
