@@ -10,6 +10,7 @@
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
+//! 11. [`retry`] — the rest between two attempts of a run.
 //!
 //! # Hot path and cold path
 //!
@@ -32,6 +33,7 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod retry;
 mod spawn;
 mod storage;
 
