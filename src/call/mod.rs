@@ -272,6 +272,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             }
             Peek::Running((flight, interest)) => {
                 count(&tally.joined);
+                flight.origin.span.joined();
                 engine.emit(&Event::Joined { function: tally.name });
                 Some(Task::in_flight(flight, interest, Some(Source::Joined)))
             }
