@@ -10,6 +10,7 @@
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
+//! 11. [`recorded`] — pools that answer from their cache alone.
 //!
 //! # Hot path and cold path
 //!
@@ -32,6 +33,7 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod recorded;
 mod spawn;
 mod storage;
 
@@ -156,7 +158,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
 
     /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
     #[inline]
-    pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+    pub(crate) fn submit(mut self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+        self.refresh &= !engine.recorded.is_on();
         match self.fetch_hot(engine) {
             Found::Task(task) => Ok(task),
             Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
@@ -212,7 +215,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
-        let now = if vacant { 0 } else { engine.now() };
+        let now = if vacant { 0 } else { engine.reads_at() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -290,7 +293,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.now();
+        let now = engine.reads_at();
         let found = engine.slots.peek(
             &slot,
             |entry| {
@@ -333,7 +336,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Ok(slot) => slot,
             Err(error) => return Explain::Invalid(error),
         };
-        let now = engine.now();
+        let now = engine.reads_at();
         match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,

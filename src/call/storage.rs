@@ -134,7 +134,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Option<(Outcome<R>, Meta)> {
-        match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
+        match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.reads_at()) {
             Found::Value(outcome, meta) => Some((outcome, meta)),
             Found::Nothing(_) => None,
         }

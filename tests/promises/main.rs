@@ -12,7 +12,8 @@
 //! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 11. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 12. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 13. [`stress`]: everything at once, by seed; what outlives its task.
+//! 13. [`recorded`]: pools that answer from their cache alone.
+//! 14. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -36,6 +37,8 @@ mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
 mod patterns;
+#[cfg(feature = "testing")]
+mod recorded;
 mod run;
 mod several;
 #[cfg(feature = "stream")]
