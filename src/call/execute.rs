@@ -118,6 +118,9 @@ impl<R: Send + Sync + 'static> Run<R> {
                 }
             }
         }
+        if self.must_not_run() {
+            return self.missed();
+        }
         if self.turn.as_ref().is_some_and(|turn| !turn.enter()) {
             drop(frame);
             return self.wait_for_slot();

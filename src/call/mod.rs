@@ -11,6 +11,7 @@
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
 //! 11. [`retry`] — the rest between two attempts of a run.
+//! 12. [`recorded`] — pools that answer from their cache alone.
 //!
 //! # Hot path and cold path
 //!
@@ -33,6 +34,7 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod recorded;
 pub(crate) mod retry;
 mod spawn;
 mod storage;
@@ -158,7 +160,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
 
     /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
     #[inline]
-    pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+    pub(crate) fn submit(mut self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+        self.refresh &= !engine.recorded.is_on();
         match self.fetch_hot(engine) {
             Found::Task(task) => Ok(task),
             Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
@@ -214,7 +217,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
-        let now = if vacant { 0 } else { engine.now() };
+        let now = if vacant { 0 } else { engine.reads_at() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -292,7 +295,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.now();
+        let now = engine.reads_at();
         let found = engine.slots.peek(
             &slot,
             |entry| {
@@ -335,7 +338,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Ok(slot) => slot,
             Err(error) => return Explain::Invalid(error),
         };
-        let now = engine.now();
+        let now = engine.reads_at();
         match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,

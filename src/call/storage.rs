@@ -139,7 +139,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
-        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now())
+        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.reads_at())
     }
 
     /// The run stops here, before its body, and goes on as `next` says.
