@@ -14,7 +14,7 @@
 //! 12. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
 //! 14. [`recorded`]: pools that answer from their cache alone.
-//! 14. [`stress`]: everything at once, by seed; what outlives its task.
+//! 15. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
