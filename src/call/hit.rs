@@ -75,7 +75,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             return Found::Refused(error);
         }
         encoder.finish_in(slot);
-        if self.refresh {
+        if self.refreshes(engine) {
             return Found::Vacant;
         }
         let found = engine.slots.peek(

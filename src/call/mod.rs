@@ -11,6 +11,8 @@
 //! 9. [`boxed`] — calls whose arguments' type is hidden.
 //! 10. [`spawn`] — closures, unremembered.
 //! 11. [`limit`] — functions of which only so many may run at a time.
+//! 12. [`retry`] — the rest between two attempts of a run.
+//! 13. [`recorded`] — pools that answer from their cache alone.
 //!
 //! # Hot path and cold path
 //!
@@ -33,6 +35,8 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod recorded;
+pub(crate) mod retry;
 mod spawn;
 mod storage;
 
@@ -156,6 +160,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         self
     }
 
+    /// Whether it is computed whatever is kept. A pool that never computes reads instead.
+    #[inline]
+    fn refreshes(&self, engine: &Engine) -> bool {
+        self.refresh && !engine.recorded.is_on()
+    }
+
     /// [`fetch_cold`](Self::fetch_cold), however long the queue is full.
     #[cold]
     #[inline(never)]
@@ -170,7 +180,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     #[cold]
     #[inline(never)]
     fn fetch_cold(
-        self,
+        mut self,
         engine: &Arc<Engine>,
         slot: SlotKey,
         found: Found<R>,
@@ -185,9 +195,10 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Found::Vacant => true,
             Found::Other => false,
         };
+        self.refresh = self.refreshes(engine);
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
-        let now = if vacant { 0 } else { engine.now() };
+        let now = if vacant { 0 } else { engine.reads_at() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -247,6 +258,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             }
             Peek::Running((flight, interest)) => {
                 count(&tally.joined);
+                flight.origin.span.joined();
                 engine.emit(&Event::Joined { function: tally.name });
                 Some(Task::in_flight(flight, interest, Some(Source::Joined)))
             }
@@ -264,15 +276,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.now();
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
+        let peek = |now| {
+            let read = |entry: &Entry| {
                 engine.memory.touch(&entry.touched, slot.hash());
                 read(entry, now)
-            },
-            |_| None::<()>,
-        );
+            };
+            engine.slots.peek(&slot, read, |_| None::<()>)
+        };
+        // Most never expire, and need no clock.
+        let found = match peek(u64::MAX) {
+            Peek::Stale => peek(engine.reads_at()),
+            found => found,
+        };
         match (found, &engine.disk) {
             (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
             (_, None) => None,
@@ -283,7 +298,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     &self.core,
                     key.as_bytes(),
                     || engine.tally(self.core.identity),
-                    now,
+                    || engine.reads_at(),
                 ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
@@ -307,7 +322,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Ok(slot) => slot,
             Err(error) => return Explain::Invalid(error),
         };
-        let now = engine.now();
+        let now = engine.reads_at();
         match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,
@@ -430,7 +445,18 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let runner = Arc::clone(&engine.runner);
         let permit = None;
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
-        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
+        let run = Run {
+            engine,
+            flight: flight_of_run,
+            guard,
+            core,
+            attempts,
+            ticket,
+            stage,
+            doubtful: false,
+            permit,
+            turn,
+        };
         if let Err(run) = flight.cell.arm(run) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;

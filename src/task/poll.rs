@@ -62,22 +62,24 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if context::suspend(std::slice::from_ref(&target)) {
-            return Poll::Pending;
-        }
-        // No thread is left: help after all, or say so.
         let flight = Arc::clone(flight);
-        let lent = limit::lend();
-        let helped = self.help(&frame);
-        drop(lent);
-        match flight.cell.outcome(interest) {
-            Some(outcome) => {
+        while !context::suspend(std::slice::from_ref(&target)) {
+            // No thread is left: help after all, or say so.
+            let lent = limit::lend();
+            let helped = self.help(&frame);
+            drop(lent);
+            if let Some(outcome) = flight.cell.outcome(interest) {
                 self.stop_polling();
-                Poll::Ready(outcome)
+                return Poll::Ready(outcome);
             }
-            None if helped => Poll::Pending,
-            None => Poll::Ready(Err(no_thread_left(&flight))),
+            if let Some(until) = self.rests_until() {
+                let _blocked = context::block_here();
+                flight.cell.wait(interest, Some(until));
+            } else if !helped {
+                return Poll::Ready(Err(no_thread_left(&flight)));
+            }
         }
+        Poll::Pending
     }
 }
 
