@@ -61,6 +61,8 @@ pub(crate) struct Run<R: 'static> {
     pub(super) attempts: Attempts<R>,
     pub(super) ticket: Ticket,
     pub(super) stage: Stage,
+    /// The disk had a record of it that could not be decoded.
+    pub(super) doubtful: bool,
     /// To write to the disk; `None` without one.
     pub(super) permit: Option<Permit>,
     /// For a slot; `None` without a limit.
@@ -334,7 +336,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let mut bytes = None;
         if let Some(disk) = self.disk_for(core, permit) {
             storage::announce(self.engine, disk, core, &origin.tally);
-            let checked = origin.tally.checked.load(Ordering::Relaxed);
+            let doubtful = permit.is_some_and(Permit::is_doubtful);
+            let checked = !doubtful && origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
                     // What was streamed to a file was not read back.

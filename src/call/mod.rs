@@ -478,7 +478,18 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let runner = Arc::clone(&engine.runner);
         let permit = None;
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
-        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
+        let run = Run {
+            engine,
+            flight: flight_of_run,
+            guard,
+            core,
+            attempts,
+            ticket,
+            stage,
+            doubtful: false,
+            permit,
+            turn,
+        };
         if let Err(run) = flight.cell.arm(run) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;
