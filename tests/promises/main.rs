@@ -12,7 +12,7 @@
 //! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 11. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 12. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 13. [`recorded`]: pools that answer from their cache alone.
+//! 13. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
 //! 14. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
@@ -29,6 +29,8 @@ mod api;
 mod cpython;
 #[cfg(feature = "testing")]
 mod disk;
+#[cfg(feature = "testing")]
+mod explore;
 mod flights;
 mod futures;
 mod keys;
