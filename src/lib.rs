@@ -127,6 +127,7 @@ pub use memopool_macros::memo;
 pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
+pub use call::retry::{Backoff, DEFAULT_MAX_BACKOFF};
 pub use call::{BoxedArgs, Call, Explain};
 pub use config::disk::{
     COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,

@@ -10,7 +10,8 @@
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
-//! 11. [`recorded`] — pools that answer from their cache alone.
+//! 11. [`retry`] — the rest between two attempts of a run.
+//! 12. [`recorded`] — pools that answer from their cache alone.
 //!
 //! # Hot path and cold path
 //!
@@ -34,6 +35,7 @@ pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
 pub(crate) mod recorded;
+pub(crate) mod retry;
 mod spawn;
 mod storage;
 
@@ -293,15 +295,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.reads_at();
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
+        let peek = |now| {
+            let read = |entry: &Entry| {
                 engine.memory.touch(&entry.touched, slot.hash());
                 read(entry, now)
-            },
-            |_| None::<()>,
-        );
+            };
+            engine.slots.peek(&slot, read, |_| None::<()>)
+        };
+        // Most never expire, and need no clock.
+        let found = match peek(u64::MAX) {
+            Peek::Stale => peek(engine.reads_at()),
+            found => found,
+        };
         match (found, &engine.disk) {
             (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
             (_, None) => None,
@@ -312,7 +317,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     &self.core,
                     key.as_bytes(),
                     || engine.tally(self.core.identity),
-                    now,
+                    || engine.reads_at(),
                 ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,

@@ -59,7 +59,7 @@ impl Engine {
 impl<R: Send + Sync + 'static> Run<R> {
     /// Its result is not recorded, and its body must not run.
     pub(super) fn must_not_run(&self) -> bool {
-        self.core.is_some() && self.engine.recorded.is_on()
+        self.core.is_some() && self.engine.recorded.is_on() && self.flight.origin.course.made() == 0
     }
 
     #[cold]
@@ -87,7 +87,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         if let Some(tier) = disk {
             let tally = || Arc::clone(&self.flight.origin.tally);
             if let Found::Nothing(on_disk) =
-                storage::read(tier, core, key.key().as_bytes(), tally, engine.reads_at())
+                storage::read(tier, core, key.key().as_bytes(), tally, || engine.reads_at())
             {
                 fate = on_disk.or(fate);
             }

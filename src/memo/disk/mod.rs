@@ -1,8 +1,8 @@
 //! The disk tier: results that outlive the process and are shared between processes.
 //!
-//! 1. [`tier`] — what a pool sees: look, claim, put, forget; what is pending; what it does about trouble.
+//! 1. [`tier`] — what a pool sees: look, claim, put, forget; what it does about trouble.
 //! 2. [`writer`] — the one thread that writes behind; [`health`] when it is worth trying.
-//! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back.
+//! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back; [`pending`] what is on its way.
 //! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
@@ -27,6 +27,7 @@ mod log;
 mod map;
 pub(crate) mod owners;
 pub(crate) mod payload;
+mod pending;
 pub(crate) mod put;
 mod rebuild;
 pub(crate) mod record;
