@@ -133,6 +133,14 @@ impl Store {
         matches!(self.find(key), Found::Live { .. })
     }
 
+    /// How long the record of that key is, if there seems to be one.
+    pub(crate) fn length(&self, key: &[u8; 32]) -> Option<u64> {
+        match self.find(key) {
+            Found::Live { place, .. } => Some(place.len),
+            Found::Gone(..) | Found::Nothing => None,
+        }
+    }
+
     /// Values above this have a file of their own.
     pub(crate) fn largest_inline(&self) -> usize {
         usize::try_from(self.segment_bytes / 4).unwrap_or(usize::MAX)
