@@ -476,7 +476,7 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
         let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
         if let Err(run) = flight.cell.arm(run) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = crate::contain::contain(|| drop(run));
             return;
         }
         if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {

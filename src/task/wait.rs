@@ -14,8 +14,8 @@ use std::fmt;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::block::Blocking;
-use super::{State, Task, no_thread_left};
+use super::block::{Blocking, no_thread_left};
+use super::{State, Task};
 use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;
