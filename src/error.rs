@@ -62,6 +62,11 @@ enum Kind {
     Store {
         reason: String,
     },
+    /// A recorded pool does not have it.
+    Missing {
+        call: String,
+        reason: String,
+    },
     /// A body returned an error of ours: it keeps its nature, and says through whom it came.
     Via {
         function: Arc<str>,
@@ -99,6 +104,10 @@ impl Error {
 
     pub(crate) fn store(reason: impl Into<String>) -> Error {
         Kind::Store { reason: reason.into() }.into()
+    }
+
+    pub(crate) fn missing(call: String, reason: String) -> Error {
+        Kind::Missing { call, reason }.into()
     }
 
     pub(crate) fn shutdown() -> Error {
@@ -159,6 +168,13 @@ impl Error {
         matches!(self.root(), Kind::Store { .. })
     }
 
+    /// The pool is [recorded](crate::Pool::recorded) and does not have the result; the text names the function, the key and
+    /// what to do (feature `testing`).
+    #[cfg(feature = "testing")]
+    pub fn is_miss(&self) -> bool {
+        matches!(self.root(), Kind::Missing { .. })
+    }
+
     /// The text of the panic, when [`is_panic`](Self::is_panic) (a payload that is no string is named as such).
     pub fn panic_message(&self) -> Option<&str> {
         match self.root() {
@@ -172,6 +188,23 @@ impl Error {
         match self.root() {
             Kind::Failed { source, .. } => source.downcast_ref(),
             _ => None,
+        }
+    }
+
+    /// What kind it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.root() {
+            Kind::Failed { .. } => "failed",
+            Kind::Panic { .. } => "panic",
+            Kind::Cancelled => "cancelled",
+            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
+            Kind::Cycle { .. } => "cycle",
+            Kind::Shutdown => "shutdown",
+            Kind::Full { .. } => "full",
+            Kind::Invalid { .. } => "invalid",
+            Kind::Store { .. } => "store",
+            Kind::Missing { .. } => "miss",
+            Kind::Via { .. } => unreachable!("root() looks through it"),
         }
     }
 
@@ -209,6 +242,7 @@ impl fmt::Display for Error {
             Kind::Cycle { path } => write!(f, "waiting would never end: {}", path.join(" → ")),
             Kind::Shutdown => f.write_str("the pool is shut down"),
             Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),
+            Kind::Missing { call, reason } => write!(f, "{call} is not recorded: {reason}"),
             Kind::Via { function, inner } => write!(f, "in `{function}`: {inner}"),
         }
     }
@@ -216,19 +250,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.root() {
-            Kind::Failed { .. } => "failed",
-            Kind::Panic { .. } => "panic",
-            Kind::Cancelled => "cancelled",
-            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
-            Kind::Cycle { .. } => "cycle",
-            Kind::Shutdown => "shutdown",
-            Kind::Full { .. } => "full",
-            Kind::Invalid { .. } => "invalid",
-            Kind::Store { .. } => "store",
-            Kind::Via { .. } => unreachable!("root() looks through it"),
-        };
-        write!(f, "Error({kind}: {self})")
+        write!(f, "Error({}: {self})", self.kind())
     }
 }
 

@@ -95,9 +95,12 @@
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
 //! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
+//! | `progress` | no | `Map::progress`, `AsCompleted::progress`: a bar on the terminal in one call | indicatif |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
+//! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
+//! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
@@ -111,6 +114,7 @@ mod event;
 mod flight;
 mod ids;
 mod memo;
+mod observe;
 mod pool;
 mod run;
 mod sync;
@@ -123,6 +127,7 @@ pub use memopool_macros::memo;
 pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
+pub use call::retry::{Backoff, DEFAULT_MAX_BACKOFF};
 pub use call::{BoxedArgs, Call, Explain};
 pub use config::disk::{
     COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,
@@ -139,6 +144,8 @@ pub use run::{Executor, Job};
 #[cfg(feature = "stream")]
 pub use task::map::stream::MapStream;
 pub use task::map::{DEFAULT_WINDOW, Map};
+#[cfg(feature = "progress")]
+pub use task::progress::Progress;
 #[cfg(feature = "stream")]
 pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};

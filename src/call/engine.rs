@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
 use crate::contain::contain;
@@ -63,6 +64,8 @@ pub(crate) struct Engine {
     pub(super) spawned: Arc<Tally>,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
+    /// After the disk, which may read what this owns.
+    pub(crate) recorded: Recorded,
 }
 
 impl Engine {
@@ -72,6 +75,7 @@ impl Engine {
         disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
+        recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,
@@ -85,6 +89,7 @@ impl Engine {
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
             handles: AtomicUsize::new(1),
+            recorded,
         })
     }
 

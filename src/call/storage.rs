@@ -22,6 +22,8 @@
 //! # After the body
 //!
 //! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
+//! Of each function one value is decoded and encoded again first; so is every value in whose place lay a record that could
+//! not be decoded: else what never comes back would be written again by each process.
 //! The claim goes with them and is released when they can be read.
 
 use std::io::{ErrorKind, Write};
@@ -102,8 +104,11 @@ impl<R: Send + Sync + 'static> Run<R> {
         // Once: it is a hash.
         let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            if let Some((outcome, meta)) = self.look(&tier, &core, &key) {
-                return Next::Found(outcome, meta);
+            match self.look(&tier, &core, &key) {
+                Found::Value(outcome, meta) => return Next::Found(outcome, meta),
+                Found::Nothing(fate) => {
+                    self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
+                }
             }
             self.stage = Stage::Claim;
             let runner = &self.engine.runner;
@@ -123,22 +128,19 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Some((outcome, meta)) = self.look(&tier, &core, &key)
+                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
             {
                 return Next::Found(outcome, meta);
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(tier.permit(key, claim));
+        self.permit = Some(tier.permit(key, claim).doubting(self.doubtful));
         Next::Compute
     }
 
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Option<(Outcome<R>, Meta)> {
-        match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
-            Found::Value(outcome, meta) => Some((outcome, meta)),
-            Found::Nothing(_) => None,
-        }
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
+        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), || self.engine.reads_at())
     }
 
     /// The run stops here, before its body, and goes on as `next` says.
@@ -178,7 +180,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
     core: &Core<R>,
     key: &[u8; 32],
     tally: impl FnOnce() -> Arc<Tally>,
-    now: u64,
+    now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
     let decode = |meta: &Meta, payload: Payload<'_>| {
@@ -207,7 +209,7 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, tally, now) {
+    let fate = match read(tier, core, key, tally, || now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };

@@ -14,6 +14,7 @@ use super::overrun::Watched;
 use super::sizing::Wait;
 use super::wait_graph::AnyNode;
 use super::{Runner, graph};
+use crate::observe::{InSpan, Span};
 use crate::sync::{Arc, Weak};
 
 /// A thread that is not ours (an [`Executor`](crate::Executor)'s) is trusted to have this much stack left when it
@@ -27,6 +28,8 @@ pub(crate) struct Frame {
     pub(crate) runner: Arc<Runner>,
     /// The pool, for `Pool::current()`: a type that this stage does not know.
     pub(crate) pool: Arc<dyn Any + Send + Sync>,
+    /// Entered with the body.
+    pub(crate) span: Span,
 }
 
 #[derive(Clone, Copy)]
@@ -123,6 +126,7 @@ pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
 /// Enters a body; the frame is left when the value is dropped. A body that runs on top of one that waits runs: its thread
 /// is not blocked meanwhile.
 pub(crate) fn enter(frame: Frame) -> Entered {
+    let span = frame.span.clone().enter();
     let stack = STACK.get();
     if stack.is_none() {
         STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
@@ -133,6 +137,7 @@ pub(crate) fn enter(frame: Frame) -> Entered {
         awaiting: with(&AWAITING, Option::take).flatten(),
         polled: POLLED.replace(false),
         wait: count_as(None),
+        _span: span,
     }
 }
 
@@ -142,6 +147,7 @@ pub(crate) struct Entered {
     awaiting: Option<Awaiting>,
     polled: bool,
     wait: Option<Wait>,
+    _span: InSpan,
 }
 
 impl Drop for Entered {

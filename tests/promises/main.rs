@@ -11,8 +11,11 @@
 //! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //! 10. [`limits`]: how many bodies may use one resource at a time.
-//! 11. [`cpython`]: what CPython tests of its own executors, one to one.
-//! 12. [`stress`]: everything at once, by seed; what outlives its task.
+//! 11. [`retries`]: what a run that rests between two attempts holds: nothing.
+//! 12. [`cpython`]: what CPython tests of its own executors, one to one.
+//! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
+//! 14. [`recorded`]: pools that answer from their cache alone.
+//! 15. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -34,12 +37,19 @@ mod futures;
 mod keys;
 mod limits;
 mod memory;
+#[cfg(feature = "metrics")]
+mod meters;
 mod patterns;
+#[cfg(feature = "testing")]
+mod recorded;
+mod retries;
 mod run;
 mod several;
 #[cfg(feature = "stream")]
 mod streams;
 mod stress;
+#[cfg(all(feature = "tracing", feature = "testing"))]
+mod traces;
 mod waits;
 #[path = "../common/watchdog.rs"]
 mod watchdog;
