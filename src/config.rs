@@ -10,14 +10,14 @@ use self::disk::Disk;
 use crate::call::engine::Engine;
 use crate::call::recorded::Recorded;
 use crate::error::Error;
-use crate::event::{Event, Listener, tell};
+use crate::event::{Event, Listener};
 use crate::ids;
 use crate::memo::disk::tier::Tier;
 use crate::observe;
 use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
-use crate::sync::{Arc, parallelism, wall};
+use crate::sync::{Arc, parallelism, spawn, wall};
 
 /// Threads that may be blocked in waits at once, beyond the width, unless [`Builder::max_os_threads`] says otherwise.
 pub const DEFAULT_EXTRA_THREADS: usize = 512;
@@ -236,7 +236,8 @@ impl Builder {
         self
     }
 
-    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in it is caught.
+    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in
+    /// it is caught and told ([`Event::HookPanicked`](crate::Event::HookPanicked)); the worker goes on without it.
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_thread_start = Some(Box::new(f));
         self
@@ -307,7 +308,6 @@ impl Builder {
         let recorded = self.play_back()?;
         let on_event = observe::listener(self.on_event);
         let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
-        let told = on_event.clone();
         let runner = Runner::new(
             ids::unique(),
             Plan {
@@ -319,9 +319,8 @@ impl Builder {
                 name: self.name,
                 on_thread_start: self.on_thread_start,
                 executor: self.executor,
-                on_thread_failed: Box::new(move |error| {
-                    tell(told.as_ref(), &Event::ThreadFailed { error });
-                }),
+                on_event: on_event.clone(),
+                spawn,
             },
         );
         Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event, recorded)))
