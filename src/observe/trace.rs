@@ -19,6 +19,10 @@ pub(super) fn tell(event: &Event<'_>) {
         Event::Retried { function, attempt, rest, .. } => {
             debug!(target: TARGET, function, attempt, ?rest, "attempt failed and is made again");
         }
+        Event::Stuck { function, timeout } => {
+            warn!(target: TARGET, function, ?timeout, "runs beyond its timeout");
+        }
+        Event::HookPanicked { message } => warn!(target: TARGET, message, "on_thread_start panicked"),
         Event::NotStored { function, reason } => warn!(target: TARGET, function, reason, "not kept"),
         Event::Corrupt { function, reason } => {
             warn!(target: TARGET, function, reason, "an entry on disk is damaged");
