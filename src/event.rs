@@ -38,6 +38,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// | `memopool_failed_total` | runs | that ended in an error |
 /// | `memopool_panicked_total` | runs | that ended in a panic |
 /// | `memopool_retried_total` | attempts | that failed and were made again |
+/// | `memopool_stuck_total` | bodies | that ran beyond their timeout |
 /// | `memopool_evicted_total` | values | that had to make room in memory |
 /// | `memopool_not_stored_total` | values | that could not be kept |
 /// | `memopool_corrupt_total` | entries | on disk that were not believed |
