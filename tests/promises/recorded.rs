@@ -236,7 +236,7 @@ fn memory_is_a_recording_as_well() {
         pool.set_recorded(true);
         assert_eq!(*pool.run(square.call(3).refresh()).unwrap(), 9);
         assert!(pool.run(square.call(4)).unwrap_err().is_miss());
-        let results = pool.map([2, 3].map(|n| square.call(n)).into_iter());
+        let results = pool.map([2, 3].map(|n| square.call(n)));
         assert_eq!(results.map(|result| result.is_ok()).collect::<Vec<_>>(), [false, true]);
         pool.set_recorded(false);
         assert_eq!(*pool.run(square.call(4)).unwrap(), 16, "a miss is not kept");
