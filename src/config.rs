@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime};
 
 use self::disk::Disk;
 use crate::call::engine::Engine;
+use crate::call::recorded::Recorded;
 use crate::error::Error;
-use crate::event::{Event, Listener, tell};
+use crate::event::{Event, Listener};
 use crate::ids;
 use crate::memo::disk::tier::Tier;
 use crate::observe;
 use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
-use crate::sync::{Arc, parallelism, wall};
+use crate::sync::{Arc, parallelism, spawn, wall};
 
 /// Threads that may be blocked in waits at once, beyond the width, unless [`Builder::max_os_threads`] says otherwise.
 pub const DEFAULT_EXTRA_THREADS: usize = 512;
@@ -130,6 +131,8 @@ pub struct Builder {
     on_event: Option<Listener>,
     executor: Option<Box<dyn Executor>>,
     clock: Arc<dyn Clock>,
+    #[cfg(feature = "testing")]
+    recorded: bool,
 }
 
 impl Builder {
@@ -147,6 +150,8 @@ impl Builder {
             on_event: None,
             executor: None,
             clock: Arc::new(SystemClock),
+            #[cfg(feature = "testing")]
+            recorded: false,
         }
     }
 
@@ -231,7 +236,8 @@ impl Builder {
         self
     }
 
-    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in it is caught.
+    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in
+    /// it is caught and told ([`Event::HookPanicked`](crate::Event::HookPanicked)); the worker goes on without it.
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_thread_start = Some(Box::new(f));
         self
@@ -257,6 +263,31 @@ impl Builder {
         self
     }
 
+    /// Answers from the cache alone: see [`Pool::recorded`] (feature `testing`). Default: what is missing is computed.
+    ///
+    /// The directory of [`disk`](Self::disk) is read once, by `build`, and never written to. Without one nothing is known at
+    /// first; see [`Pool::set_recorded`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-replay-{}", std::process::id()));
+    /// # memopool::Pool::open(&dir)?;
+    /// use memopool::{Disk, Func, Pool};
+    ///
+    /// let pool = Pool::builder().threads(2).disk(Disk::new(&dir)).recorded().build()?;
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// assert!(pool.run(square.call(3)).unwrap_err().is_miss());
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
     /// Checks the settings and makes the pool. No thread starts before the first task.
     ///
     /// # Errors
@@ -271,12 +302,12 @@ impl Builder {
     /// let error = Pool::builder().threads(0).build().unwrap_err();
     /// assert_eq!(error.to_string(), "threads(0..=0): a pool needs at least one thread");
     /// ```
-    pub fn build(self) -> Result<Pool, Error> {
+    pub fn build(mut self) -> Result<Pool, Error> {
         let width = self.width.clone().unwrap_or_else(|| 0..=parallelism());
         let max_os_threads = self.check(&width)?;
+        let recorded = self.play_back()?;
         let on_event = observe::listener(self.on_event);
         let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
-        let told = on_event.clone();
         let runner = Runner::new(
             ids::unique(),
             Plan {
@@ -288,12 +319,21 @@ impl Builder {
                 name: self.name,
                 on_thread_start: self.on_thread_start,
                 executor: self.executor,
-                on_thread_failed: Box::new(move |error| {
-                    tell(told.as_ref(), &Event::ThreadFailed { error });
-                }),
+                on_event: on_event.clone(),
+                spawn,
             },
         );
-        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event)))
+        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event, recorded)))
+    }
+
+    /// The disk of a recorded pool is a copy from here on.
+    fn play_back(&mut self) -> Result<Recorded, Error> {
+        #[cfg(feature = "testing")]
+        if self.recorded {
+            let copy = self.disk.as_mut().map(crate::testing::Recording::of).transpose()?;
+            return Ok(Recorded::from(copy));
+        }
+        Ok(Recorded::default())
     }
 
     /// The number of threads in all, if everything is as it should be.

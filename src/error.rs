@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use crate::contain::panic_text;
 use crate::sync::Arc;
 
 /// Why there is no result.
@@ -61,6 +62,11 @@ enum Kind {
     Store {
         reason: String,
     },
+    /// A recorded pool does not have it.
+    Missing {
+        call: String,
+        reason: String,
+    },
     /// A body returned an error of ours: it keeps its nature, and says through whom it came.
     Via {
         function: Arc<str>,
@@ -98,6 +104,10 @@ impl Error {
 
     pub(crate) fn store(reason: impl Into<String>) -> Error {
         Kind::Store { reason: reason.into() }.into()
+    }
+
+    pub(crate) fn missing(call: String, reason: String) -> Error {
+        Kind::Missing { call, reason }.into()
     }
 
     pub(crate) fn shutdown() -> Error {
@@ -158,6 +168,13 @@ impl Error {
         matches!(self.root(), Kind::Store { .. })
     }
 
+    /// The pool is [recorded](crate::Pool::recorded) and does not have the result; the text names the function, the key and
+    /// what to do (feature `testing`).
+    #[cfg(feature = "testing")]
+    pub fn is_miss(&self) -> bool {
+        matches!(self.root(), Kind::Missing { .. })
+    }
+
     /// The text of the panic, when [`is_panic`](Self::is_panic) (a payload that is no string is named as such).
     pub fn panic_message(&self) -> Option<&str> {
         match self.root() {
@@ -186,6 +203,7 @@ impl Error {
             Kind::Full { .. } => "full",
             Kind::Invalid { .. } => "invalid",
             Kind::Store { .. } => "store",
+            Kind::Missing { .. } => "miss",
             Kind::Via { .. } => unreachable!("root() looks through it"),
         }
     }
@@ -200,16 +218,6 @@ impl Error {
 }
 
 /// The text of a panic's payload.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).into()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic with a payload that is no string".into()
-    }
-}
-
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
         Error(Arc::new(kind))
@@ -234,6 +242,7 @@ impl fmt::Display for Error {
             Kind::Cycle { path } => write!(f, "waiting would never end: {}", path.join(" → ")),
             Kind::Shutdown => f.write_str("the pool is shut down"),
             Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),
+            Kind::Missing { call, reason } => write!(f, "{call} is not recorded: {reason}"),
             Kind::Via { function, inner } => write!(f, "in `{function}`: {inner}"),
         }
     }

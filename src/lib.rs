@@ -58,6 +58,7 @@
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//! How to test what runs on a pool is `docs/testing.md`.
 //!
 //! # What nesting costs
 //!
@@ -100,7 +101,7 @@
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
 //! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
@@ -108,6 +109,7 @@
 
 pub(crate) mod call;
 mod config;
+mod contain;
 mod error;
 mod event;
 mod flight;
@@ -126,6 +128,7 @@ pub use memopool_macros::memo;
 pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
+pub use call::retry::{Backoff, DEFAULT_MAX_BACKOFF};
 pub use call::{BoxedArgs, Call, Explain};
 pub use config::disk::{
     COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,
@@ -171,3 +174,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

@@ -176,6 +176,11 @@ pub(crate) fn spawn(
     .spawn(body)
 }
 
+/// Which thread this is.
+pub(crate) fn this_thread() -> std::thread::ThreadId {
+    std::thread::current().id()
+}
+
 /// The number of threads the machine runs at once, at least one. On Linux it takes several files to tell.
 pub(crate) fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::event::{Event, count};
 use crate::memo::history::Fate;
 use crate::run::context;
+use crate::run::overrun::Watched;
 use crate::run::timer::Alarm;
-use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Weak, spawn};
 
 /// The deadline of one attempt.
@@ -18,20 +18,20 @@ pub(super) struct Deadline<R: 'static> {
     engine: Weak<Engine>,
     timeout: Duration,
     attempt: u32,
-    /// The attempt that runs now.
-    current: Arc<AtomicU32>,
+    /// This attempt, as long as it runs.
+    watched: Weak<Watched>,
 }
 
 impl<R: Send + Sync + 'static> Deadline<R> {
+    /// Called by the thread that runs the attempt, in its frame.
     pub(super) fn new(
         engine: &Arc<Engine>,
         flight: &Arc<CallFlight<R>>,
         timeout: Duration,
         attempt: u32,
-        current: &Arc<AtomicU32>,
     ) -> Self {
         let (engine, flight) = (Arc::downgrade(engine), Arc::downgrade(flight));
-        Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) }
+        Deadline { flight, engine, timeout, attempt, watched: context::watch() }
     }
 }
 
@@ -41,7 +41,8 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         if self.is_moot() {
             return;
         }
-        // Before anyone is woken who might ask why.
+        // Before anyone is woken who might ask why, or submit something to a thread that is lost.
+        let stuck = self.watched.upgrade().is_some_and(|watched| watched.stick());
         engine.note(&flight.origin, Fate::TimedOut);
         let tally = &flight.origin.tally;
         let error = Error::timeout(Some(tally.name), self.timeout);
@@ -60,10 +61,13 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         if flight.cell.finish_early(Err(error.clone()), elsewhere) {
             count(&tally.failed);
             engine.emit(&Event::Failed { function: tally.name, error: &error });
+            if stuck {
+                engine.emit(&Event::Stuck { function: tally.name, timeout: self.timeout });
+            }
         }
     }
 
     fn is_moot(&self) -> bool {
-        self.current.load(Ordering::Acquire) != self.attempt
+        self.flight.upgrade().is_none_or(|flight| flight.origin.course.made() != self.attempt)
     }
 }

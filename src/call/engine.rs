@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Listener, Stats, Tally, count, tell};
 use crate::flight::AnyFlight;
@@ -63,6 +64,8 @@ pub(crate) struct Engine {
     pub(super) spawned: Arc<Tally>,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
+    /// After the disk, which may read what this owns.
+    pub(crate) recorded: Recorded,
 }
 
 impl Engine {
@@ -72,6 +75,7 @@ impl Engine {
         disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
+        recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,
@@ -85,6 +89,7 @@ impl Engine {
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
             handles: AtomicUsize::new(1),
+            recorded,
         })
     }
 
@@ -177,7 +182,7 @@ impl Engine {
     fn discard(entry: Entry) {
         entry.tally.entries.fetch_sub(1, Ordering::Relaxed);
         entry.tally.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+        let _ = contain(|| drop(entry));
     }
 
     /// Forgets everything, or everything of one owner.
@@ -203,6 +208,7 @@ impl Engine {
         stats.threads = self.runner.threads() as u64;
         stats.queued = self.runner.queued() as u64;
         stats.running = self.runner.running() as u64;
+        stats.stuck = self.runner.stuck() as u64;
         if let Some(disk) = &self.disk {
             disk.add_to(&mut stats);
         }

@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::execute::{CallFlight, Lead, Run};
 use super::func::{Attempts, Core, Handle};
 use super::storage::Stage;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
 use crate::run::Ticket;
@@ -61,7 +62,7 @@ impl<R: Send + Sync + 'static> Launch<R> {
         };
         let stage = run.stage;
         if let Err(run) = flight.cell.arm(run) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
             return;
         }
         if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {

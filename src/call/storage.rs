@@ -37,6 +37,7 @@ use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
 use super::key::Key;
+use crate::contain::contain;
 use crate::error::{Error, panic_text};
 use crate::event::Tally;
 use crate::flight::Outcome;
@@ -172,7 +173,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
-        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), || self.engine.now())
+        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), || self.engine.reads_at())
     }
 
     /// The run stops here, before its body, and goes on as `next` says.
@@ -193,7 +194,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     fn requeue(self) {
         let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
             return;
         }
         let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);

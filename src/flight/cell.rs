@@ -5,7 +5,7 @@
 //! | state | may be read or written in it |
 //! |---|---|
 //! | `Claimed` | the leader is still making its arguments owned; no job yet |
-//! | `Aside` | the run waits for something outside the process, before its body begins; its job is with whoever asks for that |
+//! | `Aside` | the run waits for something, before its body begins or between two attempts; its job is with whoever set it aside |
 //! | `Queued(job)` | the job, taken exactly once by whoever starts it |
 //! | `Running` | nothing: the job belongs to the thread that runs it |
 //! | `Done(outcome)` | the outcome, for good |
@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | `Claimed`, `Aside` | `Queued` | the leader, or whoever set the run aside ([`Cell::arm`]) |
 //! | `Queued` | `Running` | one worker, or one waiter that helps ([`Cell::start`]); the other finds nothing to start |
-//! | `Running` | `Aside` | the run itself, whose body has not begun ([`Cell::set_aside`]): it goes on later, elsewhere |
+//! | `Running` | `Aside` | the run itself, between attempts or before the first ([`Cell::set_aside`]): it goes on later, elsewhere |
 //! | any but `Done` | `Done` | whoever has an outcome first: the run, its timer, the guard that is dropped unfinished ([`Cell::finish`]) |
 //! | `Claimed`, `Aside`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
 //!
@@ -33,16 +33,15 @@
 //!
 //! # Order of delivery
 //!
-//! Waiters are woken first, then a job that never ran is dropped, then callbacks run, each in its own `catch_unwind`: all of
-//! it after the lock is released, because wakers, callbacks and a job's arguments are user code. The job goes before the
+//! Waiters are woken first, then a job that never ran is dropped, then callbacks run, each contained by itself: all of it after the lock is released, because wakers, callbacks and a job's arguments are user code. The job goes before the
 //! callbacks: one of those may wait for what it holds, its place in the queue.
 
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::contain::contain;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, Parker};
 
@@ -143,7 +142,7 @@ impl<J, T: Clone> Cell<J, T> {
         }
     }
 
-    /// The run stops before its body begins, to be armed again. `false`: nobody is left who wants it, or it is settled.
+    /// The run stops before an attempt, to be armed again. `false`: nobody is left who wants it, or it is settled.
     pub(crate) fn set_aside(&self) -> bool {
         let mut state = self.state.lock();
         let open = matches!(state.phase, Phase::Running) && !self.is_given_up();
@@ -372,18 +371,18 @@ impl<J, T> Notice<J, T> {
     fn wake(&mut self) {
         for waker in mem::take(&mut self.wakers) {
             // A waker is an executor's code: its panic must not cost the others their wake-up.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            let _ = contain(|| waker.wake());
         }
     }
 
     fn deliver(mut self) {
         self.wake();
         let Notice { callbacks, outcome, job, .. } = self;
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        let _ = contain(|| drop(job));
         for callback in callbacks {
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(&outcome)));
+            let _ = contain(|| callback(&outcome));
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
+        let _ = contain(|| drop(outcome));
     }
 }
 

@@ -14,9 +14,9 @@ use std::fmt;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::block::Blocking;
+use super::block::{Blocking, no_thread_left};
 use super::progress::Watched;
-use super::{State, Task, no_thread_left};
+use super::{State, Task};
 use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;
@@ -338,6 +338,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         // No thread is left to put in our place, or nobody does that: run one of them here.
         if waiting.aside(|| self.pending().any(|task| task.help(&frame)))? {
             return Ok(true);
+        }
+        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+            let _ = waiting.sleep(true, || parker.park(Some(until)));
+            return Ok(self.deadline.is_none_or(|deadline| now() < deadline));
         }
         waiting
             .sleep(false, || parker.park(None))

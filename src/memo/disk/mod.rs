@@ -9,11 +9,14 @@
 //! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
 //! 8. [`segment`] — files of records; [`record`] — what makes a reader believe one.
 //! 9. [`functions`] — which versions of which functions have results here.
-//! 10. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
+//! 10. [`copy`] — the records of one directory in another (feature `testing`).
+//! 11. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
 //!
 //! `docs/format.md` has the bytes.
 
 pub(crate) mod claims;
+#[cfg(feature = "testing")]
+pub(crate) mod copy;
 pub(crate) mod dir;
 mod evict;
 pub(crate) mod functions;
