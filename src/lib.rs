@@ -58,6 +58,7 @@
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//! How to test what runs on a pool is `docs/testing.md`.
 //!
 //! # What nesting costs
 //!
@@ -108,6 +109,7 @@
 
 pub(crate) mod call;
 mod config;
+mod contain;
 mod error;
 mod event;
 mod flight;
@@ -172,3 +174,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;
