@@ -59,7 +59,8 @@ pub(crate) struct Workload {
 const ONCE: &[&str] = &["moka", "quick_cache", "foyer", "cached"];
 
 const LOOK_UP: &str = "\
-quick_cache, memoize and `cached` look up a typed key and clone an `Arc`. memopool encodes the arguments together with the \
+quick_cache looks up a typed key and clones an `Arc`, and Python's dictionary has the hash of its string at hand. \
+memopool encodes the arguments together with the \
 function's identity, so that one table serves all functions and the same key works on disk and in other processes, counts \
 the hit, and hands out a task. It is ahead of moka and foyer, which also keep an account of what is used. Who only wants a \
 look-up takes quick_cache";
