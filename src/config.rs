@@ -118,7 +118,8 @@ impl Width for RangeInclusive<usize> {
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
-    width: RangeInclusive<usize>,
+    /// `None`: as many as the machine runs at once, which takes a while to find out.
+    width: Option<RangeInclusive<usize>>,
     max_os_threads: Option<usize>,
     keep_alive: Duration,
     queue: usize,
@@ -137,7 +138,7 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Builder {
         Builder {
-            width: 0..=parallelism(),
+            width: None,
             max_os_threads: None,
             keep_alive: DEFAULT_KEEP_ALIVE,
             queue: DEFAULT_QUEUE,
@@ -161,7 +162,7 @@ impl Builder {
     /// there are useful requests at a time, say `2..=64`. Workers that wait for tasks are replaced and not counted here;
     /// [`max_os_threads`](Self::max_os_threads) bounds those.
     pub fn threads(mut self, width: impl Width) -> Self {
-        self.width = width.range();
+        self.width = Some(width.range());
         self
     }
 
@@ -302,14 +303,15 @@ impl Builder {
     /// assert_eq!(error.to_string(), "threads(0..=0): a pool needs at least one thread");
     /// ```
     pub fn build(mut self) -> Result<Pool, Error> {
-        let max_os_threads = self.check()?;
+        let width = self.width.clone().unwrap_or_else(|| 0..=parallelism());
+        let max_os_threads = self.check(&width)?;
         let recorded = self.play_back()?;
         let on_event = observe::listener(self.on_event);
         let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
         let runner = Runner::new(
             ids::unique(),
             Plan {
-                width: self.width,
+                width,
                 max_os_threads,
                 keep_alive: self.keep_alive.min(FOREVER),
                 queue: self.queue,
@@ -335,9 +337,9 @@ impl Builder {
     }
 
     /// The number of threads in all, if everything is as it should be.
-    fn check(&self) -> Result<usize, Error> {
-        check_width(&self.width)?;
-        let width = *self.width.end();
+    fn check(&self, width: &RangeInclusive<usize>) -> Result<usize, Error> {
+        check_width(width)?;
+        let width = *width.end();
         let max_os_threads = self.max_os_threads.unwrap_or(width.saturating_add(DEFAULT_EXTRA_THREADS));
         if max_os_threads < width {
             return Err(Error::invalid(format!(

@@ -58,6 +58,7 @@
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//! How to test what runs on a pool is `docs/testing.md`.
 //!
 //! # What nesting costs
 //!
@@ -194,3 +195,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

@@ -181,7 +181,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// The disk had it.
     #[inline(never)]
-    fn found(self, outcome: Outcome<R>, meta: &Meta) {
+    pub(super) fn found(self, outcome: Outcome<R>, meta: &Meta) {
         let Run { engine, flight, guard, core, attempts, ticket, .. } = self;
         // The arguments' `Drop` is user code.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));

@@ -268,6 +268,11 @@ impl Runner {
         !self.quick.1.is_empty() || !self.queue.1.is_empty()
     }
 
+    /// How many units wait in the quick lane.
+    pub(crate) fn queued_looks(&self) -> usize {
+        self.quick.1.len()
+    }
+
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
     pub(crate) fn is_starving(&self) -> bool {
         self.starving.load(Ordering::SeqCst)

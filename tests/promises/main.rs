@@ -15,7 +15,7 @@
 //! 11. [`retries`]: what a run that rests between two attempts holds: nothing.
 //! 12. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 14. [`recorded`]: pools that answer from their cache alone.
+//! 14. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
 //! 15. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
@@ -34,6 +34,8 @@ mod cpython;
 mod disk;
 #[cfg(any(feature = "rayon", feature = "tokio"))]
 mod executors;
+#[cfg(feature = "testing")]
+mod explore;
 mod failure;
 mod flights;
 mod futures;
