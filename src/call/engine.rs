@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::polled::Spawner;
 use super::storage::Stage;
 use crate::config::Clock;
 use crate::error::Error;
@@ -61,6 +62,8 @@ pub(crate) struct Engine {
     spillers: RwLock<BTreeMap<u32, Spiller>>,
     /// What `spawn` runs: not part of the statistics of calls.
     pub(super) spawned: Arc<Tally>,
+    /// Who polls async bodies; `None`: the pool's own threads.
+    pub(super) spawner: Option<Spawner>,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
 }
@@ -72,6 +75,7 @@ impl Engine {
         disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
+        spawner: Option<Spawner>,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,
@@ -84,6 +88,7 @@ impl Engine {
             tallies: RwLock::default(),
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
+            spawner,
             handles: AtomicUsize::new(1),
         })
     }

@@ -14,6 +14,7 @@ use super::engine::{Engine, Entry, nanos};
 use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
 use super::key::SlotKey;
+use super::polled::{self, Answer, BodyFuture, Sleeper};
 use super::retry::Course;
 use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
@@ -26,7 +27,7 @@ use crate::memo::disk::put::Permit;
 use crate::memo::disk::tier::Tier;
 use crate::memo::history::Fate;
 use crate::observe::Span;
-use crate::run::context::{self, Frame};
+use crate::run::context::{self, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::{AnyNode, Node};
 use crate::run::{Runner, Ticket, Unit};
@@ -43,6 +44,7 @@ pub(crate) struct Origin {
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
+    pub(crate) sleeper: Sleeper,
     /// Opened where it was submitted, entered where it runs.
     pub(crate) span: Span,
 }
@@ -72,17 +74,22 @@ pub(crate) struct Run<R: 'static> {
 }
 
 /// What became of the attempts.
-enum Verdict<R> {
+pub(super) enum Verdict<R> {
     Ended(Result<R, Failure>),
     /// To be made again, after that rest.
     Rest(Duration),
+    /// The body is a future.
+    Polled(BodyFuture<R>),
 }
 
 /// Why a body gave no value.
-enum Failure {
+pub(super) enum Failure {
     Raised(Raised),
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Panic),
 }
+
+/// What a body panicked with.
+pub(super) type Panic = Box<dyn Any + Send>;
 
 impl<R: Send + Sync + 'static> Run<R> {
     /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
@@ -125,16 +132,26 @@ impl<R: Send + Sync + 'static> Run<R> {
         let inside = self.turn.as_ref().map(Turn::run);
         let started = now();
         let verdict = self.attempt();
-        let took = self.flight.origin.course.spend(started.elapsed());
+        let took = started.elapsed();
         context::resume();
         drop(inside);
-        let result = match verdict {
-            Verdict::Ended(result) => result,
+        match verdict {
+            Verdict::Ended(result) => self.end(result, took, frame),
             Verdict::Rest(rest) => {
                 drop(frame);
-                return self.rest(rest);
+                self.flight.origin.course.spend(took);
+                self.rest(rest);
             }
-        };
+            Verdict::Polled(future) => {
+                drop(frame);
+                polled::begin(self, future, started);
+            }
+        }
+    }
+
+    /// Its attempts are over, the last of which `took` that long.
+    pub(super) fn end(self, result: Result<R, Failure>, took: Duration, frame: Entered) {
+        let took = self.flight.origin.course.spend(took);
         let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
         // The arguments' `Drop` is user code.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
@@ -146,33 +163,39 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// Calls the body until it gives a value, panics, has no attempts left, or has to rest before the next.
-    fn attempt(&mut self) -> Verdict<R> {
+    pub(super) fn attempt(&mut self) -> Verdict<R> {
         let Run { engine, flight, core, attempts, .. } = self;
         let bench = Bench { engine, flight, core: core.as_deref() };
-        let (origin, retries) = (&flight.origin, bench.core.map_or(0, |core| core.retries));
-        let mut attempt = origin.course.made();
-        if attempt == 0 {
+        if flight.origin.course.made() == 0 {
             engine.emit(&Event::Started { function: bench.name() });
         }
         loop {
-            bench.begin_attempt(attempt);
-            let result = catch_unwind(AssertUnwindSafe(|| attempts(attempt == retries)));
-            origin.course.one_more();
-            match result {
-                Ok(Ok(value)) => return Verdict::Ended(Ok(value)),
-                Ok(Err(raised)) if attempt == retries || bench.is_unwanted() => {
-                    return Verdict::Ended(Err(Failure::Raised(raised)));
-                }
-                Ok(Err(raised)) => {
-                    let rest = bench.retried(attempt, &raised);
-                    if !rest.is_zero() {
-                        return Verdict::Rest(rest);
-                    }
-                }
-                Err(panic) => return Verdict::Ended(Err(Failure::Panicked(panic))),
+            let last = bench.begin_attempt();
+            let result = match catch_unwind(AssertUnwindSafe(|| attempts(last))) {
+                Ok(Answer::Now(result)) => Ok(result),
+                Ok(Answer::Later(future)) => return Verdict::Polled(future),
+                Err(panic) => Err(panic),
+            };
+            if let Some(verdict) = bench.judge(result) {
+                return verdict;
             }
-            attempt += 1;
         }
+    }
+
+    /// What to do after an attempt of an async body that gave this. `None`: the next, at once.
+    pub(super) fn judge(&self, result: Result<Result<R, Raised>, Panic>) -> Option<Verdict<R>> {
+        let bench = Bench { engine: &self.engine, flight: &self.flight, core: self.core.as_deref() };
+        bench.judge(result)
+    }
+
+    /// It ends without having ended: its waiters get that error, if they have none.
+    pub(super) fn fail(self, error: Error) {
+        let Run { guard, attempts, ticket, permit, turn, .. } = self;
+        // The arguments' `Drop` is user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
+        drop((turn, permit));
+        guard.fail(Err(error));
+        drop(ticket);
     }
 
     /// The disk had it.
@@ -227,12 +250,30 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         self.flight.origin.tally.name
     }
 
-    /// The body is about to be called.
-    fn begin_attempt(&self, attempt: u32) {
-        let Some(core) = self.core else { return };
+    /// The body is about to be called. Returns whether it is for the last time.
+    fn begin_attempt(&self) -> bool {
+        let Some(core) = self.core else { return true };
+        let attempt = self.flight.origin.course.made();
         core.identity.runs.fetch_add(1, Ordering::Relaxed);
         if let Some(timeout) = core.timeout {
             self.set_alarm(timeout, attempt);
+        }
+        attempt == core.retries
+    }
+
+    /// What to do after an attempt that gave this. `None`: the next, at once.
+    fn judge(&self, result: Result<Result<R, Raised>, Panic>) -> Option<Verdict<R>> {
+        let attempt = self.flight.origin.course.one_more();
+        match result {
+            Ok(Ok(value)) => Some(Verdict::Ended(Ok(value))),
+            Ok(Err(raised)) if self.core.is_none_or(|core| attempt == core.retries) || self.is_unwanted() => {
+                Some(Verdict::Ended(Err(Failure::Raised(raised))))
+            }
+            Ok(Err(raised)) => {
+                let rest = self.retried(attempt, &raised);
+                (!rest.is_zero()).then_some(Verdict::Rest(rest))
+            }
+            Err(panic) => Some(Verdict::Ended(Err(Failure::Panicked(panic)))),
         }
     }
 
@@ -461,7 +502,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
     let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
     let (node, span) = (Arc::clone(flight) as AnyNode, flight.origin.span.clone());
-    Frame { node, runner: Arc::clone(&engine.runner), pool, span }
+    Frame { node, runner: Arc::clone(&engine.runner), pool, span, polled: false }
 }
 
 impl Engine {
@@ -476,7 +517,15 @@ impl Origin {
     pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
         let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
         let span = Span::of_run(tally.name, key.as_ref());
-        Origin { key, tally, runner, from_disk: AtomicBool::new(false), course: Course::default(), span }
+        Origin {
+            key,
+            tally,
+            runner,
+            from_disk: AtomicBool::new(false),
+            course: Course::default(),
+            sleeper: Sleeper::default(),
+            span,
+        }
     }
 
     /// `name(#short-key)`, or the name alone.
@@ -528,7 +577,7 @@ impl<R: Send + Sync + 'static> Node for CallFlight<R> {
     }
 
     fn is_starving(&self) -> bool {
-        self.origin.runner.is_starving() && self.cell.is_queued()
+        self.origin.runner.is_starving() && (self.cell.is_queued() || self.origin.sleeper.is_asleep())
     }
 
     fn is_given_up(&self) -> bool {

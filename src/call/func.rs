@@ -13,6 +13,7 @@ use super::Call;
 use super::format::{Format, KeptError};
 use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
+use super::polled::Answer;
 use super::retry::Backoff;
 use crate::error::Error;
 use crate::memo::codec;
@@ -60,7 +61,7 @@ pub(super) type Encode<A> = fn(&A, &mut Encoder<'_>) -> Result<(), EncodeError>;
 pub(super) type Start<A, R> = fn(A, &Core<R>) -> Attempts<R>;
 
 /// Calls the body once; told whether this is the last attempt.
-pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Result<R, Raised> + Send>;
+pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Answer<R> + Send>;
 
 /// The error that a body returned.
 pub(crate) struct Raised {
@@ -118,7 +119,7 @@ struct Body<A, R> {
 }
 
 /// A body with its state and resource.
-pub(super) type Run<A, R> = Arc<dyn Fn(A) -> Result<R, Raised> + Send + Sync>;
+pub(super) type Run<A, R> = Arc<dyn Fn(A) -> Answer<R> + Send + Sync>;
 
 /// How a new function is put together.
 pub(super) struct Parts<A, R> {
@@ -183,6 +184,64 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         Func::named(name).fallible(f)
     }
 
+    /// An async function that can't fail.
+    ///
+    /// Short for `Func::named(name).func_async(f)`; see [`Named::func_async`](crate::Named::func_async) for where it runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let pool = Pool::new();
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let sum = Func::new_async("sum", async |n: u64| {
+    ///     let pool = Pool::current().expect("called in a task");
+    ///     let square = Func::new("square", |n: u64| n * n);
+    ///     let squares = pool.submit_all((1..=n).map(|n| square.call(n)));
+    ///     let mut sum = 0;
+    ///     for task in squares {
+    ///         sum += *task.await.expect("squares don't fail"); // holds no thread
+    ///     }
+    ///     sum
+    /// });
+    /// assert_eq!(*pool.run(sum.call(3))?, 14);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn new_async<F, Fut>(name: impl Into<String>, f: F) -> Self
+    where
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        A: Serialize,
+        R: Serialize + DeserializeOwned,
+    {
+        Func::named(name).func_async(f)
+    }
+
+    /// An async function that may fail: `Ok` is kept, `Err` is not, and reaches everyone who waits.
+    ///
+    /// Short for `Func::named(name).fallible_async(f)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let parse = Func::fallible_async("parse", async |text: String| text.parse::<f64>());
+    /// let pool = Pool::new();
+    /// assert_eq!(*pool.run(parse.call("2.5".into()))?, 2.5);
+    /// assert!(pool.run(parse.call("two".into())).unwrap_err().is_failed());
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn fallible_async<E, F, Fut>(name: impl Into<String>, f: F) -> Self
+    where
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+        A: Serialize,
+        R: Serialize + DeserializeOwned,
+    {
+        Func::named(name).fallible_async(f)
+    }
+
     /// Binds arguments. Costs nothing but the arguments: a call is not boxed.
     ///
     /// # Examples
@@ -232,8 +291,8 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     ///
     /// Counted from the start of the attempt, waits for nested tasks included. When it runs over, everyone who waits
     /// gets [`is_timeout`](Error::is_timeout) at once; the body itself can't be killed, but sees
-    /// [`cancelled()`](crate::cancelled), and what it still returns is not kept. An attempt that ran over is not
-    /// retried.
+    /// [`cancelled()`](crate::cancelled), and what it still returns is not kept. (An async body is dropped where it
+    /// awaits.) An attempt that ran over is not retried.
     ///
     /// # Examples
     ///

@@ -11,6 +11,7 @@
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
 //! 11. [`retry`] — the rest between two attempts of a run.
+//! 12. [`polled`] — bodies that are futures.
 //!
 //! # Hot path and cold path
 //!
@@ -33,6 +34,7 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod polled;
 pub(crate) mod retry;
 mod spawn;
 mod storage;

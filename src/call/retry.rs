@@ -148,9 +148,9 @@ impl Course {
         self.made.load(Ordering::Acquire)
     }
 
-    /// One more is over.
-    pub(super) fn one_more(&self) {
-        self.made.fetch_add(1, Ordering::Release);
+    /// One more is over. Returns its number, from 0.
+    pub(super) fn one_more(&self) -> u32 {
+        self.made.fetch_add(1, Ordering::Release)
     }
 
     /// How long the attempts took, with one of that length.

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::execute::Origin;
+use super::polled::Answer;
 use super::storage::Stage;
 use super::{Launch, new_flight};
 use crate::error::Error;
@@ -24,6 +25,8 @@ where
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage: Stage::Compute };
-    launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
+    launch.go(engine, move |_| {
+        Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
+    });
     Task::in_flight(flight, 0, None)
 }

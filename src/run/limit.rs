@@ -11,7 +11,7 @@
 //! | `Parked` | no | a slot is free and it is first: `Granted`, and it is queued in its pool again |
 //! | `Granted` | yes | its body is about to start: `Inside`; or a body that comes back needs the slot: `Parked` again, as the first |
 //! | `Inside` | yes | its body waits for tasks: `Lent` |
-//! | `Lent` | no | its wait is over: `Inside`, as soon as there is a slot |
+//! | `Lent` | no | its wait is over: `Inside`, as soon as there is a slot; a thread waits for that, an async body is `Parked` as the first |
 //! | `Left` | no | for good: the body has ended, or will never begin |
 //!
 //! # Why nobody waits for a slot for ever
@@ -197,6 +197,39 @@ impl Turn {
         }
     }
 
+    /// The async body waits for tasks: its slot is somebody else's until it [comes back](Self::resume).
+    pub(crate) fn lend(&self) {
+        self.0.lend();
+    }
+
+    /// The async body is about to be polled. `false`: it lent its slot; it [goes on](Unit::go_on) when it has one again.
+    pub(crate) fn resume(&self, unit: impl FnOnce() -> (Arc<dyn Unit>, Arc<Runner>)) -> bool {
+        let pass = &self.0;
+        if pass.at() == At::Inside {
+            return true;
+        }
+        let (unit, runner) = unit();
+        runner.limits.add(&pass.limit);
+        let parked = Parked { pass: Arc::clone(pass), unit, runner };
+        let mut state = pass.limit.state.lock();
+        match pass.at() {
+            At::Granted => state.granted.retain(|granted| !Arc::ptr_eq(&granted.pass, pass)),
+            At::Lent if state.take() => {}
+            At::Lent => match state.granted.pop() {
+                Some(revoked) => state.revoke(revoked),
+                None => {
+                    pass.set(At::Parked);
+                    state.parked.push_front(parked);
+                    return false;
+                }
+            },
+            At::Parked => return false,
+            At::Outside | At::Inside | At::Left => return true,
+        }
+        pass.set(At::Inside);
+        true
+    }
+
     /// The body runs in this thread until the value is dropped.
     pub(crate) fn run(&self) -> Running {
         HELD.with_borrow_mut(|held| held.push(Arc::clone(&self.0)));
@@ -369,7 +402,9 @@ impl State {
         if self.free == 0 {
             return Due::Nothing;
         }
-        let able = |parked: &Parked| parked.pass.at() == At::Parked && !parked.runner.is_starving();
+        let able = |parked: &Parked| {
+            parked.pass.at() == At::Parked && !(parked.runner.is_starving() && parked.unit.needs_thread())
+        };
         match self.parked.iter().position(able).and_then(|at| self.parked.remove(at)) {
             Some(parked) => {
                 self.free -= 1;
@@ -430,7 +465,8 @@ impl Limits {
             let mut granted = true;
             while granted {
                 limit.change(|state| {
-                    let last = state.granted.iter().rposition(|granted| granted.runner.id == runner);
+                    let idle = |granted: &Parked| granted.runner.id == runner && granted.unit.needs_thread();
+                    let last = state.granted.iter().rposition(idle);
                     granted = last.is_some();
                     let Some(last) = last else { return Due::Nothing };
                     let parked = state.granted.remove(last);
@@ -460,6 +496,7 @@ impl Due {
     fn carry_out(self) {
         match self {
             Due::Nothing => {}
+            Due::Push(parked) if parked.unit.go_on() => {}
             Due::Wake(parker) => std::task::Wake::wake(parker),
             Due::Push(parked) if parked.runner.is_foreign() => {
                 // An executor may run it right where it is given to it, and here somebody else's body may be in the

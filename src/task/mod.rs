@@ -199,8 +199,11 @@ impl<R: Send + Sync + 'static> Task<R> {
     pub fn cancel(&self) -> bool {
         let State::InFlight { flight, interest, .. } = &self.state else { return false };
         let withdrawn = flight.cell.withdraw(*interest, Err(Error::cancelled()));
-        if withdrawn == Withdrawn::TooLate {
-            return false;
+        match withdrawn {
+            Withdrawn::TooLate => return false,
+            // A body that is asleep can't see it.
+            Withdrawn::GivenUp => flight.origin.sleeper.wake(),
+            Withdrawn::Shared | Withdrawn::NeverRuns => {}
         }
         count(&flight.origin.tally.cancelled);
         true
@@ -432,7 +435,7 @@ impl<R: Send + Sync + 'static> Drop for Polling<R> {
 impl<R: Send + Sync + 'static> Future for Task<R> {
     type Output = Result<Arc<R>, Error>;
 
-    /// Needs no runtime. Inside a task's body, a pending future counts its thread as blocked, so that the pool puts
+    /// Needs no runtime. Inside an async body it is awaited without holding a thread. Inside a plain one, a pending future counts its thread as blocked, so that the pool puts
     /// another in its place; and one whose result could never come fails on its second poll (a combinator polls all its
     /// branches once before it sleeps).
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -453,6 +456,14 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         }
         let Some(frame) = context::current() else { return Poll::Pending };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
+        if frame.polled {
+            polling.waiter = Some(frame.node.id());
+            let Some(path) = graph().await_polled(&frame.node, &target, cx.waker()) else {
+                return Poll::Pending;
+            };
+            task.polling = None;
+            return Poll::Ready(Err(Error::cycle(path)));
+        }
         let again = polling.waiter.replace(frame.node.id()).is_some();
         if let Some(path) = context::polls(&frame, &target, cx.waker(), again) {
             task.polling = None;

@@ -165,11 +165,23 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = frame else { return Ok(true) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waker = Waker::from(Arc::clone(&self.ready));
+        if frame.polled {
+            let told = |node| graph().await_polled(&frame.node, node, &waker);
+            return match nodes.iter().find_map(told) {
+                None => Ok(true),
+                Some(path) => {
+                    polled.waiter = None;
+                    Err(Error::cycle(path))
+                }
+            };
+        }
         if first {
             nodes.iter().for_each(|node| _ = context::polls(&frame, node, &waker, false));
             cx.waker().wake_by_ref();
             return Ok(true);
         }
+        // All of them: whoever polls one only once is taken to be awake.
+        graph().polled_again(frame.node.id(), &nodes);
         if let Some(path) = nodes.first().and_then(|node| context::polls(&frame, node, &waker, true)) {
             // Who is told of a cycle has left the graph.
             polled.waiter = None;
