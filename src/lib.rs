@@ -55,9 +55,11 @@
 //! | `future.cancel()` | [`task.cancel()`](Task::cancel): also of a running task, if it asks [`cancelled()`] |
 //! | `functools.partial` | a [`Call`]; `.state(…)` and `.resource(…)` of [`Func::named`] |
 //! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
+//! | `async def`, `asyncio.gather` | [`#[memo] async fn`](memo), [`Func::new_async`]: one run for all, and no thread while it waits |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//! How to test what runs on a pool is `docs/testing.md`.
 //!
 //! # What nesting costs
 //!
@@ -72,6 +74,7 @@
 //! |---|---|---|
 //! | computes | `threads(n)`, n as many as the machine runs at once (the default) | more only take turns |
 //! | waits for networks, disks, subprocesses | `threads(2..=64)`: two stay, up to 64 as the queue grows | a waiting body costs a stack, not a core |
+//! | waits for what is async itself | an async function: [`Func::new_async`], `#[memo] async fn` | a pending body holds no thread at all |
 //! | must not be done too often at once | [`Func::limit`] with a [`Limit`] | whoever waits for its turn holds no thread |
 //!
 //! Bodies that wait for other tasks, or for room in another pool's queue, are replaced and don't count; wrap other waits (a
@@ -96,11 +99,12 @@
 //! |---|---|---|---|
 //! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
 //! | `progress` | no | `Map::progress`, `AsCompleted::progress`: a bar on the terminal in one call | indicatif |
+//! | `tokio` | no | `Builder::runtime`: async bodies are polled by a tokio runtime, and may use its timers and sockets | tokio's `rt` |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
 //! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
@@ -172,3 +176,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

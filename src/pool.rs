@@ -46,7 +46,7 @@ use crate::task::map::Map;
 /// # Ok::<(), memopool::Error>(())
 /// ```
 pub struct Pool {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Pool {
@@ -131,10 +131,7 @@ impl Pool {
     /// After [`shutdown`](Self::shutdown) the task is done with [`is_shutdown`](Error::is_shutdown).
     #[inline]
     pub fn submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Task<R> {
-        match call.submit(&self.engine, Patience::Endless) {
-            Ok(task) => task,
-            Err(_) => unreachable!("only a submission that does not wait is turned away"),
-        }
+        call.submit(&self.engine)
     }
 
     /// Submits a call unless that would mean waiting.
@@ -163,7 +160,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn try_submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Task<R>, Call<A, R>> {
-        call.submit(&self.engine, Patience::None)
+        call.try_submit(&self.engine, Patience::None)
     }
 
     /// Submits a call and waits for it.
@@ -173,7 +170,7 @@ impl Pool {
     /// As [`Task::wait`].
     #[inline]
     pub fn run<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Arc<R>, Error> {
-        self.submit(call).into_result()
+        call.run(&self.engine)
     }
 
     /// As [`submit`](Self::submit), but waits for room in the queue no longer than until `deadline`.
@@ -182,7 +179,7 @@ impl Pool {
         call: Call<A, R>,
         deadline: Option<Instant>,
     ) -> Result<Task<R>, Call<A, R>> {
-        call.submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
+        call.try_submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
     }
 
     /// The queue, for a future that waits for room in it.

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::identity::Identity;
 use super::key::SlotKey;
 use super::polled::Spawner;
+use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub(crate) struct Engine {
     pub(super) spawner: Option<Spawner>,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
+    /// After the disk, which may read what this owns.
+    pub(crate) recorded: Recorded,
 }
 
 impl Engine {
@@ -76,6 +79,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
         spawner: Option<Spawner>,
+        recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,
@@ -90,6 +94,7 @@ impl Engine {
             spawned: Arc::new(Tally::new("a spawned closure")),
             spawner,
             handles: AtomicUsize::new(1),
+            recorded,
         })
     }
 

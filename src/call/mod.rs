@@ -1,24 +1,25 @@
 //! Stage 1, *call*: the spine of one submission. The only place where stages meet.
 //!
-//! 1. [`func`] — a function with an identity; [`named`] its builder; [`generated`] what `#[memo]` uses.
+//! 1. [`func`] — a function with an identity, and its [`settings`]; [`named`] its builder; [`generated`] what `#[memo]` uses.
 //! 2. [`identity`] — what makes two functions the same.
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
-//! 5. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early.
-//! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
-//! 7. [`explain`] — what submitting a call would find, and why.
-//! 8. [`boxed`] — calls whose arguments' type is hidden.
-//! 9. [`spawn`] — closures, unremembered.
-//! 10. [`limit`] — functions of which only so many may run at a time.
-//! 11. [`retry`] — the rest between two attempts of a run.
-//! 12. [`polled`] — bodies that are futures.
+//! 5. [`hit`] — a submission that finds its value.
+//! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
+//! 7. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
+//! 8. [`explain`] — what submitting a call would find, and why.
+//! 9. [`boxed`] — calls whose arguments' type is hidden.
+//! 10. [`spawn`] — closures, unremembered.
+//! 11. [`limit`] — functions of which only so many may run at a time.
+//! 12. [`retry`] — the rest between two attempts of a run.
+//! 13. [`recorded`] — pools that answer from their cache alone.
+//! 14. [`polled`] — bodies that are futures.
 //!
 //! # Hot path and cold path
 //!
-//! [`Call::submit`] encodes the arguments and looks once at the slot table. A result that is there goes straight into a
-//! finished task: no allocation, no clock (unless it has a TTL), no lock but the shard's, no word to the accountant but a
-//! flag in the slot. [`fetch_cold`](Call::fetch_cold) is kept apart, and out of line, so that it costs the hit nothing:
-//! it joins a run in flight, or takes a ticket, claims the slot, makes the arguments owned and queues the run.
+//! A submission encodes the arguments and looks once at the slot table. A value that is there goes straight into a finished
+//! task ([`hit`]). [`fetch_cold`](Call::fetch_cold) is kept apart, and out of line, so that it costs the hit nothing: it joins
+//! a run in flight, or takes a ticket, claims the slot, makes the arguments owned and queues the run.
 //!
 //! A ticket comes before the claim: a submitter that waits for room in the queue has not promised anything to anyone.
 
@@ -30,12 +31,16 @@ mod explain;
 pub(crate) mod format;
 pub(crate) mod func;
 pub(crate) mod generated;
+mod hit;
 pub(crate) mod identity;
+mod keep;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
 pub(crate) mod polled;
+pub(crate) mod recorded;
 pub(crate) mod retry;
+mod settings;
 mod spawn;
 mod storage;
 
@@ -47,7 +52,7 @@ use crate::error::{Error, panic_text};
 use crate::event::{Event, Tally, count};
 use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
-use crate::flight::{AnyFlight, Flight, Outcome};
+use crate::flight::{AnyFlight, Flight};
 use crate::ids;
 use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
@@ -62,6 +67,7 @@ use engine::{Engine, Entry};
 use execute::{CallFlight, Origin, Run};
 pub use explain::Explain;
 use func::{Attempts, Encode, Handle, Start};
+use hit::{Found, as_outcome};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 pub(crate) use spawn::spawn;
@@ -158,65 +164,45 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         self
     }
 
-    /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
+    /// Whether it is computed whatever is kept. A pool that never computes reads instead.
     #[inline]
-    pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
-        match self.fetch_hot(engine) {
-            Found::Task(task) => Ok(task),
-            Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
-        }
+    fn refreshes(&self, engine: &Engine) -> bool {
+        self.refresh && !engine.recorded.is_on()
     }
 
-    /// A result that is there, as a finished task.
-    ///
-    /// Never inlined: the encoder's buffers would stay in the frame of a body that goes on to wait, and nesting would
-    /// reach half as deep.
+    /// [`fetch_cold`](Self::fetch_cold), however long the queue is full.
+    #[cold]
     #[inline(never)]
-    fn fetch_hot(&self, engine: &Arc<Engine>) -> Found<R> {
-        let mut encoder = self.encoder();
-        if let Err(error) = self.encode(&mut encoder) {
-            return Found::Task(self.refuse(engine, error));
+    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>) -> Task<R> {
+        match self.fetch_cold(engine, slot, found, Patience::Endless) {
+            Ok(task) => task,
+            Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
-        // Made in place, and copied once more at the end: a line that was just written in pieces is slow to read.
-        let slot = encoder.finish();
-        if self.refresh {
-            return Found::Nothing { slot, vacant: true };
-        }
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
-                if entry.expires != 0 {
-                    return None;
-                }
-                entry.tally.hit(entry.cost);
-                engine.memory.touch(&entry.touched, slot.hash());
-                Some(Arc::clone(&entry.value))
-            },
-            |_| Some(()),
-        );
-        let value = match found {
-            Peek::Hit(value) => value,
-            found => return Found::Nothing { slot, vacant: matches!(found, Peek::Vacant) },
-        };
-        if engine.on_event.is_some() {
-            engine.emit(&Event::Hit { function: self.core.identity.name });
-        }
-        Found::Task(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(slot))))
     }
 
     /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
     #[cold]
     #[inline(never)]
     fn fetch_cold(
-        self,
+        mut self,
         engine: &Arc<Engine>,
         slot: SlotKey,
-        vacant: bool,
+        found: Found<R>,
         patience: Patience,
     ) -> Result<Task<R>, Self> {
+        let vacant = match found {
+            Found::Value(value) => return Ok(Task::hit(value, self.key_ref(slot))),
+            Found::Error(error) => {
+                return Ok(Task::ready(Err(error), Some(Source::Memory), Some(self.key_ref(slot))));
+            }
+            Found::Refused(error) => return Ok(self.refuse(engine, error)),
+            Found::Vacant => true,
+            Found::Other => false,
+        };
+        self.refresh = self.refreshes(engine);
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
-        let now = if vacant { 0 } else { engine.now() };
+        let now = if vacant { 0 } else { engine.reads_at() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -294,15 +280,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.now();
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
+        let peek = |now| {
+            let read = |entry: &Entry| {
                 engine.memory.touch(&entry.touched, slot.hash());
                 read(entry, now)
-            },
-            |_| None::<()>,
-        );
+            };
+            engine.slots.peek(&slot, read, |_| None::<()>)
+        };
+        // Most never expire, and need no clock.
+        let found = match peek(u64::MAX) {
+            Peek::Stale => peek(engine.reads_at()),
+            found => found,
+        };
         match (found, &engine.disk) {
             (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
             (_, None) => None,
@@ -313,7 +302,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     &self.core,
                     key.as_bytes(),
                     || engine.tally(self.core.identity),
-                    now,
+                    || engine.reads_at(),
                 ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
@@ -337,7 +326,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Ok(slot) => slot,
             Err(error) => return Explain::Invalid(error),
         };
-        let now = engine.now();
+        let now = engine.reads_at();
         match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,
@@ -403,16 +392,6 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 }
 
-/// What the hot path found.
-enum Found<R: Send + Sync + 'static> {
-    Task(Task<R>),
-    /// To be joined, led, or read with the clock in hand; `vacant`: certainly not in flight, and not kept.
-    Nothing {
-        slot: SlotKey,
-        vacant: bool,
-    },
-}
-
 /// What a look at the slot table found.
 type Seen<R> = Peek<Read, (Arc<CallFlight<R>>, Interest)>;
 
@@ -438,15 +417,6 @@ fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<
 fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
     let flight = flight.flight.downcast_ref::<CallFlight<R>>()?;
     flight.cell.is_open().then_some(())
-}
-
-/// A kept value, or the kept error of a function that keeps them.
-#[inline]
-fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Outcome<R> {
-    value.downcast().map_err(|other| match other.downcast_ref::<Error>() {
-        Some(error) => error.clone(),
-        None => Error::invalid("the kept value is of another type: two functions share one identity"),
-    })
 }
 
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {

@@ -23,7 +23,9 @@
 //! granted, and goes before those that are parked. A thread that has lent several slots takes them back in the order of
 //! their limits' numbers.
 //!
-//! Units are pushed, wakers called and things dropped after the lock is released.
+//! What a pool knows of its limits is [`pools`]. Units are pushed, wakers called and things dropped after the lock is released.
+
+mod pools;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -31,7 +33,8 @@ use std::fmt;
 
 use super::{Lane, Runner, Unit, context};
 use crate::ids;
-use crate::sync::{Arc, Mutex, Parker, Weak, spawn};
+use crate::sync::{Arc, Mutex, Parker, spawn};
+pub(super) use pools::Limits;
 
 /// How many bodies may run at a time that use one resource: an API, a disk, a licence.
 ///
@@ -438,57 +441,6 @@ impl State {
         let (left, kept) = all.into_iter().partition(|parked| parked.pass.at() == At::Left);
         self.parked = kept;
         self.dead.extend::<VecDeque<_>>(left);
-    }
-}
-
-/// The limits that a pool's runs have waited for.
-#[derive(Default)]
-pub(super) struct Limits(Mutex<Vec<Weak<Shared>>>);
-
-impl Limits {
-    fn add(&self, limit: &Arc<Shared>) {
-        let mut limits = self.0.lock();
-        let known = limits.iter().any(|known| known.as_ptr() == Arc::as_ptr(limit));
-        if !known {
-            limits.retain(|limit| limit.strong_count() > 0);
-            limits.push(Arc::downgrade(limit));
-        }
-    }
-
-    fn all(&self) -> Vec<Arc<Shared>> {
-        self.0.lock().iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// The pool has no thread for what it was granted: others go first.
-    pub(super) fn starve(&self, runner: u64) {
-        for limit in self.all() {
-            let mut granted = true;
-            while granted {
-                limit.change(|state| {
-                    let idle = |granted: &Parked| granted.runner.id == runner && granted.unit.needs_thread();
-                    let last = state.granted.iter().rposition(idle);
-                    granted = last.is_some();
-                    let Some(last) = last else { return Due::Nothing };
-                    let parked = state.granted.remove(last);
-                    state.revoke(parked);
-                    state.release()
-                });
-            }
-        }
-    }
-
-    /// The pool has threads again.
-    pub(super) fn go_on(&self) {
-        for limit in self.all() {
-            let mut granted = true;
-            while granted {
-                limit.change(|state| {
-                    let due = state.grant_next();
-                    granted = !matches!(due, Due::Nothing);
-                    due
-                });
-            }
-        }
     }
 }
 

@@ -315,13 +315,14 @@ fn a_body_over_its_timeout_is_dropped() {
             n
         });
         let func = func.timeout(Duration::from_millis(5));
-        let tasks = [pool.submit(func.call(7)), pool.submit(func.call(7))];
-        for task in tasks {
-            assert!(task.wait().unwrap_err().is_timeout());
-        }
-        until(|| left.get() == 1);
-        assert_eq!((entered.get(), pool.stats().failed), (1, 1));
+        // On a busy machine the first may be over before it is polled.
+        until(|| {
+            assert!(pool.run(func.call(7)).unwrap_err().is_timeout());
+            entered.get() > 0
+        });
+        until(|| left.get() == entered.get());
         pool.shutdown();
+        assert!(pool.stats().failed >= 1 && pool.stats().running == 0);
     });
 }
 
@@ -825,7 +826,7 @@ fn many_that_do_everything_all_end() {
                     let tasks = current().submit_all((0..3).map(|m| inner.call(n * 10 + m)));
                     join_all(tasks).await;
                 }
-                if n % 3 == 0 && parts.1.up() % 2 == 0 { Err("not yet") } else { Ok(n) }
+                if n.is_multiple_of(3) && parts.1.up().is_multiple_of(2) { Err("not yet") } else { Ok(n) }
             },
         );
         let func = func.retries(9).backoff(Backoff::exponential(Duration::from_micros(100)).factor(1.0));
@@ -883,7 +884,8 @@ mod on_tokio {
             let tasks = pool.submit_all((0..50).chain(0..50).map(|ms| naps.call(ms)));
             assert!(tasks.iter().zip((0..50).chain(0..50)).all(|(task, ms)| *task.wait().unwrap() == ms));
             assert_eq!(runtime.block_on(join_all(tasks)).len(), 100);
-            assert_eq!((pool.stats().computed, pool.stats().joined), (50, 50));
+            let stats = pool.stats();
+            assert_eq!((stats.computed, stats.joined + stats.memory_hits), (50, 50));
             // A plain body waits for one: it needs no thread of the pool.
             let waits = pool.spawn(move || *current().run(naps.call(60)).unwrap());
             assert_eq!(*waits.wait().unwrap(), 60);

@@ -14,7 +14,8 @@
 //! 12. [`async_functions`]: runs that are futures, and hold no thread while they wait.
 //! 13. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 14. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 15. [`stress`]: everything at once, by seed; what outlives its task.
+//! 15. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
+//! 16. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -31,6 +32,8 @@ mod async_functions;
 mod cpython;
 #[cfg(feature = "testing")]
 mod disk;
+#[cfg(feature = "testing")]
+mod explore;
 mod flights;
 mod futures;
 mod keys;
@@ -39,6 +42,8 @@ mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
 mod patterns;
+#[cfg(feature = "testing")]
+mod recorded;
 mod retries;
 mod run;
 mod several;

@@ -191,11 +191,12 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             return Ok(true);
         }
         // No thread is left: help after all, or say so.
+        let rests = self.pending().filter_map(Task::rests_until).min();
         let _lent = limit::lend();
         if self.pending().any(|task| task.help(&frame)) {
             return Ok(false);
         }
-        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+        if let Some(until) = rests.or_else(|| self.pending().filter_map(Task::rests_until).min()) {
             let _blocked = context::block_here();
             self.ready.parker.park(Some(until));
             return Ok(false);
