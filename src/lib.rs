@@ -112,6 +112,7 @@
 
 pub(crate) mod call;
 mod config;
+mod contain;
 mod error;
 mod event;
 mod flight;

@@ -182,6 +182,25 @@ impl Pool {
         call.try_submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
     }
 
+    /// As [`submit_until`](Self::submit_until), or [`try_submit`](Self::try_submit); but what the disk has at hand is read
+    /// here and now.
+    pub(crate) fn submit_eagerly<A, R: Send + Sync + 'static>(
+        &self,
+        call: Call<A, R>,
+        patience: Patience,
+    ) -> Result<Task<R>, Call<A, R>> {
+        call.submit_eagerly(&self.engine, patience)
+    }
+
+    /// How many calls wait to be looked for on the disk.
+    pub(crate) fn queued_looks(&self) -> usize {
+        self.engine.runner.queued_looks()
+    }
+
+    pub(crate) fn has_disk(&self) -> bool {
+        self.engine.disk.is_some()
+    }
+
     /// The queue, for a future that waits for room in it.
     #[cfg(feature = "stream")]
     pub(crate) fn runner(&self) -> &Runner {

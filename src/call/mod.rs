@@ -6,14 +6,15 @@
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
 //! 5. [`hit`] — a submission that finds its value.
 //! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
-//! 7. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
-//! 8. [`explain`] — what submitting a call would find, and why.
-//! 9. [`boxed`] — calls whose arguments' type is hidden.
-//! 10. [`spawn`] — closures, unremembered.
-//! 11. [`limit`] — functions of which only so many may run at a time.
-//! 12. [`retry`] — the rest between two attempts of a run.
-//! 13. [`recorded`] — pools that answer from their cache alone.
-//! 14. [`polled`] — bodies that are futures.
+//! 7. [`launch`] — from a claimed slot to a queued job.
+//! 8. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
+//! 9. [`explain`] — what submitting a call would find, and why.
+//! 10. [`boxed`] — calls whose arguments' type is hidden.
+//! 11. [`spawn`] — closures, unremembered.
+//! 12. [`limit`] — functions of which only so many may run at a time.
+//! 13. [`retry`] — the rest between two attempts of a run.
+//! 14. [`recorded`] — pools that answer from their cache alone.
+//! 15. [`polled`] — bodies that are futures.
 //!
 //! # Hot path and cold path
 //!
@@ -35,6 +36,7 @@ mod hit;
 pub(crate) mod identity;
 mod keep;
 pub(crate) mod key;
+mod launch;
 mod limit;
 pub(crate) mod named;
 pub(crate) mod polled;
@@ -57,21 +59,20 @@ use crate::ids;
 use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
-use crate::run::limit::Limit;
-use crate::run::{Patience, Refused, Ticket};
+use crate::run::{Patience, Refused};
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
-use execute::{CallFlight, Origin, Run};
+use execute::{CallFlight, Origin};
 pub use explain::Explain;
-use func::{Attempts, Encode, Handle, Start};
+use func::{Encode, Handle, Start};
 use hit::{Found, as_outcome};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
+use launch::Launch;
 pub(crate) use spawn::spawn;
-use storage::Stage;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -174,7 +175,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     #[cold]
     #[inline(never)]
     fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>) -> Task<R> {
-        match self.fetch_cold(engine, slot, found, Patience::Endless) {
+        match self.fetch_cold(engine, slot, found, Patience::Endless, false) {
             Ok(task) => task,
             Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
@@ -189,6 +190,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         slot: SlotKey,
         found: Found<R>,
         patience: Patience,
+        eager: bool,
     ) -> Result<Task<R>, Self> {
         let vacant = match found {
             Found::Value(value) => return Ok(Task::hit(value, self.key_ref(slot))),
@@ -234,7 +236,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let stage = engine.first_stage(core.format.is_some(), refresh);
-                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
+                let flight_of_run = Arc::clone(&flight);
+                let launch = Launch { flight: flight_of_run, guard, core: Some(core), ticket, stage, eager };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -422,53 +425,6 @@ fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
     let parked = AtomicBool::new(false);
     Arc::new(Flight { id: ids::unique(), timed, parked, origin, cell: Cell::new() })
-}
-
-/// What a run is made of, but for its arguments.
-struct Launch<R: Send + Sync + 'static> {
-    flight: Arc<CallFlight<R>>,
-    guard: execute::Lead<R>,
-    core: Option<Handle<R>>,
-    ticket: Ticket,
-    stage: Stage,
-}
-
-impl<R: Send + Sync + 'static> Launch<R> {
-    /// Makes the job and queues it. Whatever fails on the way settles the cell.
-    fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage } = self;
-        // Making arguments owned is user code (`Clone`).
-        let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
-            Ok(attempts) => attempts,
-            Err(panic) => {
-                count(&flight.origin.tally.panicked);
-                return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
-            }
-        };
-        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
-        let runner = Arc::clone(&engine.runner);
-        let permit = None;
-        let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
-        let run = Run {
-            engine,
-            flight: flight_of_run,
-            guard,
-            core,
-            attempts,
-            ticket,
-            stage,
-            doubtful: false,
-            permit,
-            turn,
-        };
-        if let Err(run) = flight.cell.arm(run) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
-            return;
-        }
-        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
-            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
-    }
 }
 
 impl<A, R> fmt::Debug for Call<A, R> {

@@ -49,6 +49,7 @@ use async_task::Runnable;
 use super::engine::Engine;
 use super::execute::{CallFlight, Run, Verdict, frame};
 use super::func::Raised;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::run::context::Frame;
 use crate::run::{Lane, Unit, context, graph};
@@ -278,7 +279,7 @@ impl<R: Send + Sync + 'static> Body<R> {
         let waker = live.and_then(|live| self.give_up(live, error));
         if let Some(waker) = waker {
             // An executor's code.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref()));
+            let _ = contain(|| waker.wake_by_ref());
         }
     }
 
@@ -312,7 +313,7 @@ impl<R: Send + Sync + 'static> Future for Polled<R> {
         let body = &self.0;
         let Some(live) = body.awaken(cx.waker()) else { return Poll::Ready(()) };
         // Nothing of a poll panics but what drops with it. Then the guard has settled the cell.
-        match catch_unwind(AssertUnwindSafe(|| body.poll(live, cx))) {
+        match contain(|| body.poll(live, cx)) {
             Ok(Some(live)) => {
                 body.sleep(live);
                 Poll::Pending
@@ -334,7 +335,7 @@ impl<R: Send + Sync + 'static> Wakeful for Body<R> {
         let waker = self.state.lock().waker.clone();
         if let Some(waker) = waker {
             // An executor's code.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref()));
+            let _ = contain(|| waker.wake_by_ref());
         }
     }
 }
@@ -381,7 +382,7 @@ impl fmt::Debug for Sleeper {
 
 /// Drops what is the user's.
 fn discard<T>(value: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    let _ = contain(|| drop(value));
 }
 
 /// How many polls may begin on top of one another, where an executor runs jobs right where it is given them.
@@ -398,6 +399,6 @@ fn nested(push: impl FnOnce() + Send + Clone + 'static) {
         return;
     }
     DEPTH.set(depth + 1);
-    let _ = catch_unwind(AssertUnwindSafe(push));
+    let _ = contain(push);
     DEPTH.set(depth);
 }

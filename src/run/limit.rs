@@ -267,10 +267,11 @@ pub(crate) struct Lent(Vec<Arc<Pass>>);
 
 /// The body on this thread's stack is about to wait.
 pub(crate) fn lend() -> Lent {
-    if HELD.with_borrow(Vec::is_empty) {
-        return Lent(Vec::new());
+    // (A thread that ends has forgotten them: then no body runs in it.)
+    let mut lent = HELD.try_with(|held| held.borrow().clone()).unwrap_or_default();
+    if lent.is_empty() {
+        return Lent(lent);
     }
-    let mut lent = HELD.with_borrow(Clone::clone);
     lent.retain(Pass::lend);
     lent.sort_by_key(|pass| pass.limit.id);
     Lent(lent)

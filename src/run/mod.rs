@@ -7,8 +7,9 @@
 //! 5. [`wait_graph`] — who waits for whom.
 //! 6. [`timer`] — deadlines of bodies.
 //! 7. [`limit`] — how many bodies may use one resource at a time.
-//! 8. [`job`] — a unit of work, the job that holds it, and who may run jobs.
-//! 9. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 8. [`overrun`] — bodies that run beyond their timeout.
+//! 9. [`job`] — a unit of work, the job that holds it, and who may run jobs.
+//! 10. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -24,6 +25,7 @@ pub(crate) mod context;
 mod idle;
 mod job;
 pub(crate) mod limit;
+pub(crate) mod overrun;
 pub(crate) mod sizing;
 mod ticket;
 pub(crate) mod timer;
@@ -31,14 +33,16 @@ pub(crate) mod wait_graph;
 pub(crate) mod worker;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::contain::contain;
+use crate::event::{Event, Listener, tell};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
+use crate::sync::{Arc, Condvar, JoinHandle, Mutex, OnceLock, Weak, now};
 use idle::Idle;
 pub(crate) use job::Unit;
 pub use job::{Executor, Job};
@@ -61,9 +65,12 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
     pub(crate) executor: Option<Box<dyn Executor>>,
-    /// Told when a thread can't be started.
-    pub(crate) on_thread_failed: Box<dyn Fn(&std::io::Error) + Send + Sync>,
+    pub(crate) on_event: Option<Listener>,
+    pub(crate) spawn: Spawn,
 }
+
+/// What starts a worker's thread: [`crate::sync::spawn`], but for tests.
+pub(crate) type Spawn = fn(String, Option<usize>, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// How many settled jobs may lie in the queue beside twice those that count, before they are swept out.
 const GHOSTS: usize = 1024;
@@ -101,6 +108,8 @@ pub(crate) struct Runner {
     running: AtomicUsize,
     /// Polls of async bodies that lie in the queue.
     polls: AtomicUsize,
+    /// Bodies that run beyond their timeout.
+    stuck: AtomicUsize,
     /// Submitters that wait for room, and whoever waits for the end. Under the gate: the futures among them.
     blocked_submitters: AtomicUsize,
     gate: Mutex<Vec<Waker>>,
@@ -153,6 +162,7 @@ impl Runner {
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             polls: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
             gate: Mutex::new(Vec::new()),
             opened: Condvar::default(),
@@ -186,11 +196,11 @@ impl Runner {
     }
 
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
-    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), std::io::Error> {
+    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), io::Error> {
         if let Some(executor) = &self.plan.executor {
             self.hold(&unit);
             // An executor's panic drops the job, which resolves it.
-            let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(Job::new(unit))));
+            let _ = contain(|| executor.execute(Job::new(unit)));
             return Ok(());
         }
         let known = 2 * self.waiting.load(Ordering::Relaxed) + self.polls.load(Ordering::Relaxed);
@@ -257,6 +267,11 @@ impl Runner {
         !self.quick.1.is_empty() || !self.queue.1.is_empty()
     }
 
+    /// How many units wait in the quick lane.
+    pub(crate) fn queued_looks(&self) -> usize {
+        self.quick.1.len()
+    }
+
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
     pub(crate) fn is_starving(&self) -> bool {
         self.starving.load(Ordering::SeqCst)
@@ -295,6 +310,16 @@ impl Runner {
     /// Bodies that run.
     pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that run beyond their timeout.
+    pub(crate) fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Tells the listener, which is user code: no lock is held.
+    fn emit(&self, event: &Event<'_>) {
+        tell(self.plan.on_event.as_ref(), event);
     }
 
     fn take_place(&self) -> bool {
@@ -344,7 +369,7 @@ impl Runner {
         if !wakers.is_empty() {
             self.blocked_submitters.fetch_sub(wakers.len(), Ordering::SeqCst);
             // A waker is an executor's code.
-            wakers.into_iter().for_each(|waker| _ = catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            wakers.into_iter().for_each(|waker| _ = contain(|| waker.wake()));
         }
     }
 

@@ -37,9 +37,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+use crate::contain::contain;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// A task, as the graph sees it.
@@ -99,7 +99,8 @@ enum Way {
 struct Polled {
     id: u64,
     waker: Waker,
-    /// It was pending at a second poll, or a later one: whoever polls it may sleep now.
+    /// It, or another of the same body's, was polled a second time since: the body has polled all of them once, and may
+    /// sleep now.
     again: bool,
 }
 
@@ -177,7 +178,10 @@ impl Graph {
             entry.branches.push(Arc::clone(target));
         }
         let before = entry.polled.extract_if(.., |polled| polled.id == id).next();
-        entry.polled.push(Polled { id, waker, again: check });
+        entry.polled.push(Polled { id, waker, again: false });
+        if check {
+            entry.polled.iter_mut().for_each(|polled| polled.again = true);
+        }
         let path = if check { closed(&waits, waiter, &waits[&waiter.id()].branches) } else { None };
         // Who is told goes on: in the same critical section, so that nobody else is told of the same cycle.
         let told = match &path {
@@ -187,15 +191,6 @@ impl Graph {
         drop(waits);
         drop((before, told));
         path.map(|path| labels(&path))
-    }
-
-    /// `waiter`'s body has polled these for the second time, or later.
-    #[cfg(feature = "stream")]
-    pub(crate) fn polled_again(&self, waiter: u64, targets: &[AnyNode]) {
-        let mut waits = self.waits.lock();
-        let Some(entry) = waits.get_mut(&waiter) else { return };
-        let these = entry.polled.iter_mut().filter(|polled| targets.iter().any(|of| of.id() == polled.id));
-        these.for_each(|polled| polled.again = true);
     }
 
     /// `waiter` no longer polls `target`.
@@ -355,7 +350,7 @@ fn doom(waits: &mut BTreeMap<u64, Waits>, waiter: u64) -> Vec<Polled> {
 /// Wakers are an executor's code.
 fn wake(futures: Vec<Polled>) {
     for future in futures {
-        let _ = catch_unwind(AssertUnwindSafe(|| future.waker.wake()));
+        let _ = contain(|| future.waker.wake());
     }
 }
 

@@ -65,3 +65,21 @@ impl<'f> Blocking<'f> {
 pub(super) fn snooze<R>(flight: &CallFlight<R>) {
     spin(|| flight.cell.is_done().then_some(()), |passed| passed > SNOOZE);
 }
+
+/// Why a wait was not begun that nothing would ever end.
+#[cold]
+pub(super) fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
+    let runner = &flight.origin.runner;
+    let (threads, most) = (runner.threads(), runner.max_os_threads());
+    Error::full(if threads < most {
+        format!(
+            "waiting needs one more thread, but all {threads} of the pool wait, and the system starts no more: see its limits \
+             of threads and memory, or lower `stack_size`"
+        )
+    } else {
+        format!(
+            "waiting needs one more thread, but all {most} of the pool wait: raise its `max_os_threads`, or its \
+             `stack_size` for deeper nesting"
+        )
+    })
+}

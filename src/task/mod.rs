@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crate::call::KeyRef;
 use crate::call::execute::CallFlight;
 use crate::call::key::Key;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
 use crate::flight::Outcome;
@@ -37,7 +38,7 @@ use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
-use block::{Blocking, snooze};
+use block::{Blocking, no_thread_left, snooze};
 use poll::Polling;
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
@@ -263,7 +264,7 @@ impl<R: Send + Sync + 'static> Task<R> {
     pub fn on_done(&self, f: impl FnOnce(&Result<Arc<R>, Error>) + Send + 'static) {
         match &self.state {
             State::Ready { outcome, .. } => {
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(outcome)));
+                let _ = contain(|| f(outcome));
             }
             State::InFlight { flight, interest, .. } => flight.cell.on_done(*interest, Box::new(f)),
         }
@@ -414,15 +415,6 @@ impl<R: Send + Sync + 'static> Task<R> {
         };
         Task { id: self.id, state: State::Ready { outcome: Err(error), source: None, key } }
     }
-}
-
-#[cold]
-fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
-    Error::full(format!(
-        "waiting needs one more thread, but all {} of the pool wait: raise its `max_os_threads`, or its `stack_size` for \
-         deeper nesting",
-        flight.origin.runner.max_os_threads()
-    ))
 }
 
 impl<R: Send + Sync + 'static> Clone for Task<R> {

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{State, Task, no_thread_left};
+use super::block::no_thread_left;
+use super::{State, Task};
 use crate::call::execute::CallFlight;
 use crate::error::Error;
 use crate::flight::cell::Registration;

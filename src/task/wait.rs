@@ -14,9 +14,9 @@ use std::fmt;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::block::Blocking;
+use super::block::{Blocking, no_thread_left};
 use super::progress::Watched;
-use super::{State, Task, no_thread_left};
+use super::{State, Task};
 use crate::error::Error;
 use crate::flight::cell::Registration;
 use crate::run::context;

@@ -3,6 +3,7 @@
 //! 1. [`flights`]: one run for a key, whatever it ends in.
 //! 2. [`waits`]: no wait can hang.
 //! 3. [`run`]: threads, queue, panics, the end of a pool.
+//!    [`failure`]: threads that are stuck, die or can't be started.
 //! 4. [`memory`]: what is kept, for how long, and what it says about itself.
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
@@ -34,6 +35,7 @@ mod cpython;
 mod disk;
 #[cfg(feature = "testing")]
 mod explore;
+mod failure;
 mod flights;
 mod futures;
 mod keys;

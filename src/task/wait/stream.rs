@@ -180,8 +180,6 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             cx.waker().wake_by_ref();
             return Ok(true);
         }
-        // All of them: whoever polls one only once is taken to be awake.
-        graph().polled_again(frame.node.id(), &nodes);
         if let Some(path) = nodes.first().and_then(|node| context::polls(&frame, node, &waker, true)) {
             // Who is told of a cycle has left the graph.
             polled.waiter = None;
