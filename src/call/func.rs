@@ -192,8 +192,6 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     ///
     /// ```
     /// # use memopool::{Func, Pool};
-    /// let pool = Pool::new();
-    /// let square = Func::new("square", |n: u64| n * n);
     /// let sum = Func::new_async("sum", async |n: u64| {
     ///     let pool = Pool::current().expect("called in a task");
     ///     let square = Func::new("square", |n: u64| n * n);
@@ -204,7 +202,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     ///     }
     ///     sum
     /// });
-    /// assert_eq!(*pool.run(sum.call(3))?, 14);
+    /// assert_eq!(*Pool::new().run(sum.call(3))?, 14);
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn new_async<F, Fut>(name: impl Into<String>, f: F) -> Self
