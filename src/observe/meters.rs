@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 
 use ::metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use foldhash::fast::RandomState;
 
 use crate::event::Event;
 use crate::sync::{Arc, RwLock};
 
 /// The meters of one pool.
 pub(super) struct Meters {
-    by_function: RwLock<HashMap<String, Arc<ByFunction>>>,
+    by_function: RwLock<HashMap<String, Arc<ByFunction>, RandomState>>,
     store_failed: Counter,
     thread_failed: Counter,
 }

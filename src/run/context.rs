@@ -115,6 +115,32 @@ pub(crate) fn has_room() -> bool {
     STACK.get().is_some_and(|stack| here().abs_diff(stack.base) < stack.room)
 }
 
+/// Until the value is dropped, [`has_room`] goes by what is used of this thread's stack from here on, unless it goes by
+/// something already.
+#[cfg(feature = "rayon")]
+pub(super) fn measure_stack() -> Measured {
+    let first = STACK.get().is_none();
+    if first {
+        STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
+    }
+    Measured { first }
+}
+
+/// See [`measure_stack`].
+#[cfg(feature = "rayon")]
+pub(super) struct Measured {
+    first: bool,
+}
+
+#[cfg(feature = "rayon")]
+impl Drop for Measured {
+    fn drop(&mut self) {
+        if self.first {
+            STACK.set(None);
+        }
+    }
+}
+
 /// The innermost frame, if a body runs here.
 pub(crate) fn current() -> Option<Frame> {
     with_current(|frame| frame.cloned())

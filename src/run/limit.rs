@@ -31,6 +31,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::asleep::asleep;
 use super::{Lane, Runner, Unit, context};
 use crate::ids;
 use crate::sync::{Arc, Mutex, Parker, spawn};
@@ -343,7 +344,7 @@ impl Pass {
         drop(state);
         let blocked = context::block_for_slot();
         while self.at() != At::Inside {
-            parker.park(None);
+            asleep(None, |until| parker.park(until).then_some(()));
         }
         drop(blocked);
     }

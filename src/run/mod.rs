@@ -8,8 +8,9 @@
 //! 6. [`timer`] — deadlines of bodies.
 //! 7. [`limit`] — how many bodies may use one resource at a time.
 //! 8. [`overrun`] — bodies that run beyond their timeout.
-//! 9. [`job`] — a unit of work, the job that holds it, and who may run jobs.
-//! 10. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 9. [`asleep`] — how a thread sleeps; what one of rayon's does meanwhile.
+//! 10. [`job`] — a unit of work, the job that holds it, and who may run jobs; [`executors`] — rayon's threads, tokio's.
+//! 11. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -21,7 +22,10 @@
 //! `Open` and the last ticket goes, the workers are told to leave. A submission takes its ticket first and looks at the
 //! mode after, the one who ends the pool sets the mode first and counts the tickets after: so none slips between.
 
+pub(crate) mod asleep;
 pub(crate) mod context;
+#[cfg(any(feature = "rayon", feature = "tokio"))]
+pub(crate) mod executors;
 mod idle;
 mod job;
 pub(crate) mod limit;
@@ -43,6 +47,7 @@ use crate::contain::contain;
 use crate::event::{Event, Listener, tell};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, JoinHandle, Mutex, OnceLock, Weak, now};
+use asleep::asleep;
 use idle::Idle;
 pub(crate) use job::Unit;
 pub use job::{Executor, Job};
@@ -339,19 +344,20 @@ impl Runner {
         let _lent = limit::lend();
         let _blocked = context::block_outside();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
-        let mut gate = self.gate.lock();
-        let mut in_time = true;
-        while in_time && self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
-            gate = match deadline {
-                None => self.opened.wait(gate),
-                Some(at) => self.opened.wait_until(gate, at),
-            };
-            in_time = deadline.is_none_or(|at| now() < at);
-        }
-        drop(gate);
-        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
         // A wake-up that comes with the deadline is used, or it would be lost to the others.
-        in_time || self.waiting.load(Ordering::SeqCst) < self.plan.queue
+        let may_be_room = asleep(deadline, |until| {
+            let mut gate = self.gate.lock();
+            while self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+                gate = match until {
+                    None => self.opened.wait(gate),
+                    Some(at) if now() < at => self.opened.wait_until(gate, at),
+                    Some(_) => return None,
+                };
+            }
+            Some(())
+        });
+        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+        may_be_room.is_some()
     }
 
     fn give_place(&self) {
@@ -413,26 +419,29 @@ impl Runner {
         }
         let _lent = limit::lend();
         let _blocked = context::block_outside();
-        let mut gate = self.gate.lock();
-        loop {
-            let handles = match self.is_over() {
-                true => self.sizing.lock().threads_left(),
-                false => None,
-            };
-            if let Some(handles) = handles {
-                drop(gate);
-                for handle in handles {
-                    let _ = handle.join();
+        let ended = asleep(deadline, |until| {
+            let mut gate = self.gate.lock();
+            loop {
+                let handles = match self.is_over() {
+                    true => self.sizing.lock().threads_left(),
+                    false => None,
+                };
+                if handles.is_some() {
+                    return handles;
                 }
-                self.timer.stop();
-                return true;
+                gate = match until {
+                    None => self.opened.wait(gate),
+                    Some(at) if now() < at => self.opened.wait_until(gate, at),
+                    Some(_) => return None,
+                };
             }
-            gate = match deadline {
-                None => self.opened.wait(gate),
-                Some(at) if now() < at => self.opened.wait_until(gate, at),
-                Some(_) => return false,
-            };
+        });
+        let Some(handles) = ended else { return false };
+        for handle in handles {
+            let _ = handle.join();
         }
+        self.timer.stop();
+        true
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -9,10 +9,11 @@
 //!
 //! The last two come in this order: of several that tie up the last threads at once, whoever asks last sees all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::execute::CallFlight;
 use crate::error::Error;
+use crate::run::asleep::asleep;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
 use crate::run::limit::{self, Lent};
@@ -39,14 +40,18 @@ impl<'f> Blocking<'f> {
         Ok(Blocking { frame, targets, entered: Some(entered), _lent: limit::lend() })
     }
 
-    /// Runs `sleep` with this thread counted as blocked. `None`: a wait without end (not `timed`) would never return, so it
-    /// was not begun.
-    pub(super) fn sleep<T>(&self, timed: bool, sleep: impl FnOnce() -> T) -> Option<T> {
+    /// Sleeps with this thread counted as blocked, see [`asleep`]; the inner `None`: not by the deadline. The outer one: a wait
+    /// without a deadline would never return, so it was not begun.
+    pub(super) fn sleep<T>(
+        &self,
+        deadline: Option<Instant>,
+        sleep: impl FnMut(Option<Instant>) -> Option<T>,
+    ) -> Option<Option<T>> {
         let blocked = context::block_here();
-        if !timed && graph().is_hopeless(&self.targets) {
+        if deadline.is_none() && graph().is_hopeless(&self.targets) {
             return None;
         }
-        let slept = sleep();
+        let slept = asleep(deadline, sleep);
         drop(blocked);
         Some(slept)
     }

@@ -33,6 +33,7 @@ use crate::event::count;
 use crate::flight::Outcome;
 use crate::flight::cell::{Interest, Withdrawn};
 use crate::ids;
+use crate::run::asleep::asleep;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
@@ -317,7 +318,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         let Some(frame) = context::current() else {
             snooze(flight);
-            return Ok(flight.cell.wait(*interest, deadline));
+            return Ok(asleep(deadline, |until| flight.cell.wait(*interest, until)));
         };
         let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
         if deadline.is_none()
@@ -330,16 +331,16 @@ impl<R: Send + Sync + 'static> Task<R> {
         if let Some(outcome) = self.await_briefly(deadline) {
             return Ok(Some(outcome));
         }
+        let wait = |until| flight.cell.wait(*interest, until);
         loop {
             let rests = self.rests_until();
-            if let Some(outcome) = waiting.sleep(deadline.is_some(), || flight.cell.wait(*interest, deadline))
-            {
+            if let Some(outcome) = waiting.sleep(deadline, wait) {
                 return Ok(outcome);
             }
             // No thread is left. If it rests, or did just now, it is run here when that is over.
             let rests = rests.or_else(|| self.rests_until());
             if let Some(until) = rests
-                && let Some(Some(outcome)) = waiting.sleep(true, || flight.cell.wait(*interest, Some(until)))
+                && let Some(Some(outcome)) = waiting.sleep(Some(until), wait)
             {
                 return Ok(Some(outcome));
             }

@@ -4,6 +4,7 @@
 //! 2. [`waits`]: no wait can hang.
 //! 3. [`run`]: threads, queue, panics, the end of a pool.
 //!    [`failure`]: threads that are stuck, die or can't be started.
+//!    [`executors`]: pools and callers on rayon's threads and tokio's.
 //! 4. [`memory`]: what is kept, for how long, and what it says about itself.
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
@@ -33,6 +34,8 @@ mod async_functions;
 mod cpython;
 #[cfg(feature = "testing")]
 mod disk;
+#[cfg(any(feature = "rayon", feature = "tokio"))]
+mod executors;
 #[cfg(feature = "testing")]
 mod explore;
 mod failure;

@@ -99,10 +99,9 @@ fn run(args: &[String]) -> Result<(), String> {
     }
     let page = report::page(&figures);
     match write {
-        Some(write) => std::fs::write(&write, page).map_err(|error| format!("{write}: {error}")),
-        None => {
-            println!("{page}");
-            Ok(())
-        }
+        Some(write) => std::fs::write(&write, page).map_err(|error| format!("{write}: {error}"))?,
+        None => println!("{page}"),
     }
+    let broken = report::broken(&figures);
+    if broken.is_empty() { Ok(()) } else { Err(format!("memopool broke a promise:\n{}", broken.join("\n"))) }
 }

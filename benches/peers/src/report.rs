@@ -311,3 +311,19 @@ fn bars(page: &mut String, results: &Value) {
         let _ = writeln!(page, "| {what} | {bar} | {found} |");
     }
 }
+
+/// What memopool promises and did not keep in this run: it can't depend on how busy the machine was.
+pub(crate) fn broken(figures: &Value) -> Vec<String> {
+    let cells = figures["results"].as_object().into_iter().flatten();
+    let broken = cells.filter_map(|(name, cell)| {
+        let (part, id) = name.split_once('/')?;
+        let promised = match part {
+            _ if !id.starts_with("memopool") => return None,
+            "herd-value" | "herd-error" | "herd-panic" | "together" => cell["runs"] == 1,
+            "flips" => cell["wrong"] == 0,
+            _ => true,
+        };
+        (!promised || !cell["trouble"].is_null()).then(|| format!("{name}: {cell}"))
+    });
+    broken.collect()
+}
