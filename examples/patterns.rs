@@ -27,6 +27,15 @@ fn parse(text: &str) -> Result<u64, ParseIntError> {
     text.trim().parse()
 }
 
+/// Work that waits without a thread: an async function is one run for all who ask, too.
+#[memo]
+async fn steps_up_to(n: u64) -> Result<u32, Error> {
+    let pool = Pool::current().expect("called in a task");
+    let tasks = pool.submit_all((1..=n).map(collatz::call));
+    let steps: Result<Vec<_>, Error> = join_all(tasks).await.into_iter().collect();
+    Ok(steps?.iter().map(|steps| **steps).sum())
+}
+
 /// Work that does not end by itself, but stops when nobody wants it any more.
 fn endless() -> u64 {
     let mut rounds = 0;
@@ -184,7 +193,8 @@ fn a_long_lived_pool() -> Result<(), Error> {
     Ok(())
 }
 
-/// 10. From async code: blocking work goes to the pool, and its tasks are futures under any runtime.
+/// 10. From async code: blocking work goes to the pool, its tasks are futures under any runtime, and async functions are
+///     remembered like plain ones.
 fn from_async_code() -> Result<(), Error> {
     async fn many(pool: Pool) -> Result<u32, Error> {
         let mut sum = 0;
@@ -197,6 +207,10 @@ fn from_async_code() -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     println!("  under tokio: {} steps", runtime.block_on(many(pool.clone()))?);
     println!("  under smol:  {} steps", smol::block_on(many(pool.clone()))?);
+    // Two ask for an async function, and share its run; so does a thread that waits for it.
+    let both = [pool.submit(steps_up_to::call(50)), pool.submit(steps_up_to::call(50))];
+    println!("  async fn:    {} steps up to 50", both[1].wait()?);
+    println!("  under tokio: {} again", runtime.block_on(both[0].clone())?);
     println!("  computed:    {} of {}", pool.stats().computed, pool.stats().submitted);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use self::disk::Disk;
 use crate::call::engine::Engine;
+use crate::call::polled::Spawner;
 use crate::call::recorded::Recorded;
 use crate::error::Error;
 use crate::event::{Event, Listener};
@@ -130,6 +131,7 @@ pub struct Builder {
     on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
     on_event: Option<Listener>,
     executor: Option<Box<dyn Executor>>,
+    spawner: Option<Spawner>,
     clock: Arc<dyn Clock>,
     #[cfg(feature = "testing")]
     recorded: bool,
@@ -149,6 +151,7 @@ impl Builder {
             on_thread_start: None,
             on_event: None,
             executor: None,
+            spawner: None,
             clock: Arc::new(SystemClock),
             #[cfg(feature = "testing")]
             recorded: false,
@@ -257,6 +260,34 @@ impl Builder {
         self
     }
 
+    /// Polls the bodies of async functions on a tokio runtime, so that they may use its timers and sockets. (Feature `tokio`.)
+    /// Default: the pool's own threads, where a body may use anything that needs no runtime.
+    ///
+    /// Everything else stays with the pool: what is queued, looks at the disk, or is a plain function runs on its threads. The
+    /// runtime must be there as long as the pool has work; what it drops when it ends fails with
+    /// [`is_shutdown`](Error::is_shutdown).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use memopool::{Func, Pool};
+    ///
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    /// let pool = Pool::builder().runtime(runtime.handle().clone()).build()?;
+    /// let nap = Func::new_async("nap", async |ms: u64| {
+    ///     tokio::time::sleep(Duration::from_millis(ms)).await;
+    ///     ms
+    /// });
+    /// assert_eq!(*pool.run(nap.call(5))?, 5);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn runtime(mut self, handle: tokio::runtime::Handle) -> Self {
+        self.spawner = Some(Arc::new(move |future| drop(handle.spawn(future))));
+        self
+    }
+
     /// Where `ttl` takes the time from. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -323,7 +354,15 @@ impl Builder {
                 spawn,
             },
         );
-        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event, recorded)))
+        Ok(Pool::from_new(Engine::new(
+            runner,
+            self.memory,
+            disk,
+            self.clock,
+            on_event,
+            self.spawner,
+            recorded,
+        )))
     }
 
     /// The disk of a recorded pool is a copy from here on.

@@ -55,6 +55,7 @@
 //! | `future.cancel()` | [`task.cancel()`](Task::cancel): also of a running task, if it asks [`cancelled()`] |
 //! | `functools.partial` | a [`Call`]; `.state(…)` and `.resource(…)` of [`Func::named`] |
 //! | `with ThreadPoolExecutor()` | leaving the scope of a [`Pool`] |
+//! | `async def`, `asyncio.gather` | [`#[memo] async fn`](memo), [`Func::new_async`]: one run for all, and no thread while it waits |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
@@ -73,6 +74,7 @@
 //! |---|---|---|
 //! | computes | `threads(n)`, n as many as the machine runs at once (the default) | more only take turns |
 //! | waits for networks, disks, subprocesses | `threads(2..=64)`: two stay, up to 64 as the queue grows | a waiting body costs a stack, not a core |
+//! | waits for what is async itself | an async function: [`Func::new_async`], `#[memo] async fn` | a pending body holds no thread at all |
 //! | must not be done too often at once | [`Func::limit`] with a [`Limit`] | whoever waits for its turn holds no thread |
 //!
 //! Bodies that wait for other tasks, or for room in another pool's queue, are replaced and don't count; wrap other waits (a
@@ -110,7 +112,7 @@
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
 //! | `rayon` | no | `executor::Rayon`: jobs on a rayon pool; threads of rayon's that wait keep rayon going | rayon-core |
-//! | `tokio` | no | `executor::Tokio`: jobs on the blocking threads of a runtime | tokio (`rt`) |
+//! | `tokio` | no | `Builder::runtime`: a runtime polls async bodies, which may use its timers and sockets; `executor::Tokio`: jobs on its blocking threads | tokio (`rt`) |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; 5 % on a hit while nobody listens |
 //! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; two thirds on a hit |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |

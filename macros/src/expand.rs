@@ -179,6 +179,17 @@ impl Memoized {
             .iter()
             .enumerate()
             .map(|(index, param)| param.lend(&place(&args, index, param.span())));
+        let body = match self.is_async() {
+            false => quote!({
+                let _ = &#args;
+                #function(#(#run),*)
+            }),
+            // The future owns the arguments, and lends them to the function.
+            true => quote!(async move {
+                let _ = &#args;
+                #function(#(#run),*).await
+            }),
+        };
         let (name, code) = (self.name(), self.code());
         let finish = self.finish();
         let settings = self.settings();
@@ -212,10 +223,7 @@ impl Memoized {
                         deps: #function::__memo_code,
                         encode: |#args, #enc| { #encode },
                     };
-                    memo.#finish(|#args: <#memo as ::memopool::__private::Memoized>::Owned| {
-                        let _ = &#args;
-                        #function(#(#run),*)
-                    })
+                    memo.#finish(|#args: <#memo as ::memopool::__private::Memoized>::Owned| #body)
                     #settings
                 })
             }
@@ -285,11 +293,16 @@ impl Memoized {
             (true, None) => "_fallible",
             (false, _) => "",
         };
+        let twin = if self.is_async() { "_async" } else { "" };
         let span = match &self.function.sig.output {
             ReturnType::Default => Span::call_site(),
             ReturnType::Type(_, ty) => at(ty.span()),
         };
-        format_ident!("{place}{kind}", span = span)
+        format_ident!("{place}{kind}{twin}", span = span)
+    }
+
+    fn is_async(&self) -> bool {
+        self.function.sig.asyncness.is_some()
     }
 
     /// The setters that were asked for. Each points at its option.

@@ -57,7 +57,7 @@ use proc_macro::TokenStream;
 ///
 /// # What can be memoized
 ///
-/// A free function of up to 16 arguments without type parameters. Arguments are taken by value or by shared reference;
+/// A free function, plain or `async`, of up to 16 arguments without type parameters. Arguments are taken by value or by shared reference;
 /// borrowed ones are made owned (`ToOwned`) when a run starts, and lent to the function. The result is owned. Anything
 /// else is an error that says what to do instead.
 #[proc_macro_attribute]

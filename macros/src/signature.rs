@@ -134,9 +134,6 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) -> Vec<Param> {
 }
 
 fn qualifiers(sig: &Signature, errors: &mut Errors) {
-    if let Some(word) = &sig.asyncness {
-        errors.add(word, "an `async fn` can't be memoized with this attribute; make it a plain `fn` that blocks on the future");
-    }
     if let Some(word) = &sig.constness {
         errors.add(
             word,

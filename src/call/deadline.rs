@@ -59,6 +59,8 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
             }
         };
         if flight.cell.finish_early(Err(error.clone()), elsewhere) {
+            // A body that is asleep can't see it.
+            flight.origin.sleeper.wake();
             count(&tally.failed);
             engine.emit(&Event::Failed { function: tally.name, error: &error });
             if stuck {

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::polled::Spawner;
 use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
@@ -62,6 +63,8 @@ pub(crate) struct Engine {
     spillers: RwLock<BTreeMap<u32, Spiller>>,
     /// What `spawn` runs: not part of the statistics of calls.
     pub(super) spawned: Arc<Tally>,
+    /// Who polls async bodies; `None`: the pool's own threads.
+    pub(super) spawner: Option<Spawner>,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
     /// After the disk, which may read what this owns.
@@ -75,6 +78,7 @@ impl Engine {
         disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
+        spawner: Option<Spawner>,
         recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new(Engine {
@@ -88,6 +92,7 @@ impl Engine {
             tallies: RwLock::default(),
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
+            spawner,
             handles: AtomicUsize::new(1),
             recorded,
         })

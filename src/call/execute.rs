@@ -1,8 +1,7 @@
-//! One run, from the moment its job is made until its last callback: attempts, time, what is kept.
+//! One run, from the moment its job is made until its last callback: attempts, time, outcome.
 //!
 //! A [`Run`] is the job. It owns the leader's guard and its ticket, so wherever it is dropped, its waiters are told and
-//! its pool counts it as gone. What is kept is decided here, in this order: nobody is left who wants it (the body may
-//! have cut corners), it was cheap, it can't be weighed, it fits neither in memory nor on disk, its generation has ended.
+//! its pool counts it as gone. What is kept is decided in [`keep`](super::keep).
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,27 +10,26 @@ use std::time::Duration;
 use super::KeyRef;
 use super::deadline::Deadline;
 use super::engine::{Engine, Entry, nanos};
-use super::format::KeptError;
-use super::func::{Attempts, Core, Handle, Raised, Weigh};
+use super::func::{Attempts, Core, Handle, Raised};
+use super::keep::Keep;
 use super::key::SlotKey;
+use super::polled::{self, Answer, BodyFuture, Sleeper};
 use super::retry::Course;
-use super::storage::{self, Kept, Next, Stage, Unkept};
-use crate::config::MIN_WEIGHT;
+use super::storage::{self, Next, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Outcome};
-use crate::memo::disk::payload::{Meta, Packed};
+use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::Permit;
-use crate::memo::disk::tier::Tier;
 use crate::memo::history::Fate;
 use crate::observe::Span;
-use crate::run::context::{self, Frame};
+use crate::run::context::{self, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::{AnyNode, Node};
 use crate::run::{Runner, Ticket, Unit};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, now};
 
 /// Which call a flight computes.
@@ -44,6 +42,7 @@ pub(crate) struct Origin {
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
+    pub(crate) sleeper: Sleeper,
     /// Opened where it was submitted, entered where it runs.
     pub(crate) span: Span,
 }
@@ -73,17 +72,22 @@ pub(crate) struct Run<R: 'static> {
 }
 
 /// What became of the attempts.
-enum Verdict<R> {
+pub(super) enum Verdict<R> {
     Ended(Result<R, Failure>),
     /// To be made again, after that rest.
     Rest(Duration),
+    /// The body is a future.
+    Polled(BodyFuture<R>),
 }
 
 /// Why a body gave no value.
-enum Failure {
+pub(super) enum Failure {
     Raised(Raised),
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Panic),
 }
+
+/// What a body panicked with.
+pub(super) type Panic = Box<dyn Any + Send>;
 
 impl<R: Send + Sync + 'static> Run<R> {
     /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
@@ -129,19 +133,29 @@ impl<R: Send + Sync + 'static> Run<R> {
         let inside = self.turn.as_ref().map(Turn::run);
         let started = now();
         let verdict = self.attempt();
-        let took = self.flight.origin.course.spend(started.elapsed());
+        let took = started.elapsed();
         context::resume();
         drop(inside);
-        let result = match verdict {
-            Verdict::Ended(result) => result,
+        match verdict {
+            Verdict::Ended(result) => self.end(result, took, frame),
             Verdict::Rest(rest) => {
                 drop(frame);
-                return self.rest(rest);
+                self.flight.origin.course.spend(took);
+                self.rest(rest);
             }
-        };
+            Verdict::Polled(future) => {
+                drop(frame);
+                polled::begin(self, future, started);
+            }
+        }
+    }
+
+    /// Its attempts are over, the last of which `took` that long.
+    pub(super) fn end(self, result: Result<R, Failure>, took: Duration, frame: Entered) {
+        let took = self.flight.origin.course.spend(took);
         let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
         // The arguments' `Drop` is user code.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
+        let _ = contain(|| drop(attempts));
         drop(turn);
         let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
         bench.conclude(guard, result, took, permit);
@@ -150,33 +164,39 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// Calls the body until it gives a value, panics, has no attempts left, or has to rest before the next.
-    fn attempt(&mut self) -> Verdict<R> {
+    pub(super) fn attempt(&mut self) -> Verdict<R> {
         let Run { engine, flight, core, attempts, .. } = self;
         let bench = Bench { engine, flight, core: core.as_deref() };
-        let (origin, retries) = (&flight.origin, bench.core.map_or(0, |core| core.retries));
-        let mut attempt = origin.course.made();
-        if attempt == 0 {
+        if flight.origin.course.made() == 0 {
             engine.emit(&Event::Started { function: bench.name() });
         }
         loop {
-            bench.begin_attempt(attempt);
-            let result = catch_unwind(AssertUnwindSafe(|| attempts(attempt == retries)));
-            origin.course.one_more();
-            match result {
-                Ok(Ok(value)) => return Verdict::Ended(Ok(value)),
-                Ok(Err(raised)) if attempt == retries || bench.is_unwanted() => {
-                    return Verdict::Ended(Err(Failure::Raised(raised)));
-                }
-                Ok(Err(raised)) => {
-                    let rest = bench.retried(attempt, &raised);
-                    if !rest.is_zero() {
-                        return Verdict::Rest(rest);
-                    }
-                }
-                Err(panic) => return Verdict::Ended(Err(Failure::Panicked(panic))),
+            let last = bench.begin_attempt();
+            let result = match catch_unwind(AssertUnwindSafe(|| attempts(last))) {
+                Ok(Answer::Now(result)) => Ok(result),
+                Ok(Answer::Later(future)) => return Verdict::Polled(future),
+                Err(panic) => Err(panic),
+            };
+            if let Some(verdict) = bench.judge(result) {
+                return verdict;
             }
-            attempt += 1;
         }
+    }
+
+    /// What to do after an attempt of an async body that gave this. `None`: the next, at once.
+    pub(super) fn judge(&self, result: Result<Result<R, Raised>, Panic>) -> Option<Verdict<R>> {
+        let bench = Bench { engine: &self.engine, flight: &self.flight, core: self.core.as_deref() };
+        bench.judge(result)
+    }
+
+    /// It ends without having ended: its waiters get that error, if they have none.
+    pub(super) fn fail(self, error: Error) {
+        let Run { guard, attempts, ticket, permit, turn, .. } = self;
+        // The arguments' `Drop` is user code.
+        let _ = contain(|| drop(attempts));
+        drop((turn, permit));
+        guard.fail(Err(error));
+        drop(ticket);
     }
 
     /// The disk had it.
@@ -184,7 +204,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     pub(super) fn found(self, outcome: Outcome<R>, meta: &Meta) {
         let Run { engine, flight, guard, core, attempts, ticket, .. } = self;
         // The arguments' `Drop` is user code.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
+        let _ = contain(|| drop(attempts));
         let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
@@ -207,36 +227,42 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 }
 
-/// How an outcome is kept.
-struct Keep {
-    /// In memory: how heavy it is.
-    weight: Option<u64>,
-    /// On disk: its bytes.
-    kept: Option<Kept>,
-    /// Nanoseconds since the Unix epoch; 0: never.
-    expires: u64,
-    /// What it took, in nanoseconds.
-    cost: u64,
-}
-
 /// What the steps of a run look at.
-struct Bench<'a, R: 'static> {
-    engine: &'a Arc<Engine>,
-    flight: &'a Arc<CallFlight<R>>,
-    core: Option<&'a Core<R>>,
+pub(super) struct Bench<'a, R: 'static> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) flight: &'a Arc<CallFlight<R>>,
+    pub(super) core: Option<&'a Core<R>>,
 }
 
 impl<R: Send + Sync + 'static> Bench<'_, R> {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         self.flight.origin.tally.name
     }
 
-    /// The body is about to be called.
-    fn begin_attempt(&self, attempt: u32) {
-        let Some(core) = self.core else { return };
+    /// The body is about to be called. Returns whether it is for the last time.
+    fn begin_attempt(&self) -> bool {
+        let Some(core) = self.core else { return true };
+        let attempt = self.flight.origin.course.made();
         core.identity.runs.fetch_add(1, Ordering::Relaxed);
         if let Some(timeout) = core.timeout {
             self.set_alarm(timeout, attempt);
+        }
+        attempt == core.retries
+    }
+
+    /// What to do after an attempt that gave this. `None`: the next, at once.
+    fn judge(&self, result: Result<Result<R, Raised>, Panic>) -> Option<Verdict<R>> {
+        let attempt = self.flight.origin.course.one_more();
+        match result {
+            Ok(Ok(value)) => Some(Verdict::Ended(Ok(value))),
+            Ok(Err(raised)) if self.core.is_none_or(|core| attempt == core.retries) || self.is_unwanted() => {
+                Some(Verdict::Ended(Err(Failure::Raised(raised))))
+            }
+            Ok(Err(raised)) => {
+                let rest = self.retried(attempt, &raised);
+                (!rest.is_zero()).then_some(Verdict::Rest(rest))
+            }
+            Err(panic) => Some(Verdict::Ended(Err(Failure::Panicked(panic)))),
         }
     }
 
@@ -263,7 +289,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 
     /// Its waiters have left, for whatever reason.
-    fn is_unwanted(&self) -> bool {
+    pub(super) fn is_unwanted(&self) -> bool {
         self.flight.cell.is_given_up() || self.flight.cell.is_done()
     }
 
@@ -312,160 +338,13 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             }
         }
     }
-
-    /// Keeps the outcome where it may be kept, and settles the cell either way.
-    fn resolve(
-        &self,
-        guard: Lead<R>,
-        keep: Keep,
-        value: Arc<dyn Any + Send + Sync>,
-        outcome: Outcome<R>,
-        permit: Option<Permit>,
-    ) {
-        let tally = &self.flight.origin.tally;
-        let (Some(core), Some(key)) = (self.core, &self.flight.origin.key) else {
-            drop(value);
-            return guard.fail(outcome);
-        };
-        let Keep { weight, kept, expires, cost } = keep;
-        let spill = || {
-            if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
-                disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));
-            }
-        };
-        let Some(weight) = weight else {
-            drop(value);
-            guard.pass(spill, outcome);
-            return self.hold_back();
-        };
-        let touched = AtomicU32::new(0);
-        let owner = core.owner();
-        let entry = Entry { value, weight, expires, cost, touched, owner, tally: Arc::clone(tally) };
-        let kept = |generation| {
-            spill();
-            self.engine.account(&key.slot, generation, weight, tally);
-        };
-        if guard.publish(entry, kept, outcome).is_some() {
-            // Forgotten, refreshed or cleared while it ran: its waiters have it, the cache does not.
-            self.engine.note(&self.flight.origin, Fate::Forgotten);
-        }
-        self.hold_back();
-    }
-
-    /// Where results pend for the disk beyond their bound, the worker waits: after its waiters were told.
-    fn hold_back(&self) {
-        if let Some(disk) = &self.engine.disk {
-            disk.hold_back();
-        }
-    }
-
-    /// How a value is to be kept.
-    fn keep_value(&self, value: &R, took: Duration, permit: Option<&Permit>) -> Keep {
-        let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
-        let Some(core) = self.core else { return keep };
-        let origin = &self.flight.origin;
-        if self.is_unwanted() {
-            self.engine.note(origin, Fate::GivenUp);
-            return keep;
-        }
-        if took <= core.cost_above && core.cost_above > Duration::ZERO {
-            self.engine.note(origin, Fate::Cheap);
-            return keep;
-        }
-        let mut bytes = None;
-        if let Some(disk) = self.disk_for(core, permit) {
-            storage::announce(self.engine, disk, core, &origin.tally);
-            let doubtful = permit.is_some_and(Permit::is_doubtful);
-            let checked = !doubtful && origin.tally.checked.load(Ordering::Relaxed);
-            match storage::encode(disk, core, value, checked) {
-                Ok(kept) => {
-                    // What was streamed to a file was not read back.
-                    if let Packed::Bytes { .. } = kept.packed {
-                        origin.tally.checked.store(true, Ordering::Relaxed);
-                    }
-                    bytes = Some(kept.encoded.bytes);
-                    keep.kept = Some(kept);
-                }
-                Err(unkept) => {
-                    if let Unkept::Unfit(_, written) = &unkept {
-                        bytes = Some((*written).max(size_of::<R>() as u64));
-                    }
-                    unkept.tell(disk, &origin.tally);
-                }
-            }
-        }
-        let (fate, reason) = match self.weight_of(Some(value), bytes) {
-            Ok(weight) if self.engine.memory.fits(weight) => {
-                keep.weight = Some(weight);
-                return keep;
-            }
-            Ok(_) if keep.kept.is_some() => return keep,
-            Ok(weight) => (
-                Fate::TooLarge,
-                format!(
-                    "it weighs {weight} bytes, more than the whole memory of {}; give the pool more `memory`",
-                    self.engine.memory.bound()
-                ),
-            ),
-            Err(reason) => (Fate::NotWeighed, reason),
-        };
-        self.engine.note(origin, fate);
-        self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
-        keep
-    }
-
-    /// The disk, if what this run ends in is to be written now. (A function whose results never leave memory has no permit.)
-    fn disk_for(&self, core: &Core<R>, permit: Option<&Permit>) -> Option<&Tier> {
-        let disk = self.engine.disk.as_ref()?;
-        disk.takes(&self.flight.origin.tally, permit?, &core.digest).then_some(disk)
-    }
-
-    /// How an error is to be kept, if at all.
-    fn keep_error(&self, error: Option<KeptError>, took: Duration, permit: Option<&Permit>) -> Keep {
-        let mut keep = Keep { weight: None, kept: None, expires: self.expires(), cost: nanos(took) };
-        let Some(error) = error else { return keep };
-        let weight = (error.bytes.len() as u64).max(MIN_WEIGHT);
-        keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
-        let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
-        if let Some(disk) = self.core.and_then(|core| self.disk_for(core, permit.filter(|_| revives))) {
-            keep.kept = storage::error(disk, error);
-        }
-        keep
-    }
-
-    /// When what is computed now expires.
-    fn expires(&self) -> u64 {
-        match self.core.and_then(|core| core.ttl) {
-            None => 0,
-            Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
-        }
-    }
-
-    /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.
-    fn weight_of(&self, value: Option<&R>, bytes: Option<u64>) -> Result<u64, String> {
-        let (Some(core), Some(value)) = (self.core, value) else {
-            return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
-        };
-        let weighed = catch_unwind(AssertUnwindSafe(|| match (core.weigh, bytes) {
-            (Weigh::Given(weigh), _) => Ok(weigh(value)),
-            (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
-            (Weigh::Encoded(size), None) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
-            (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
-        }));
-        match weighed {
-            Ok(weight) => {
-                weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
-            }
-            Err(panic) => Err(format!("weighing it panicked: {}", crate::error::panic_text(&*panic))),
-        }
-    }
 }
 
 /// What a thread knows while it runs a body, or its callbacks.
 pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
     let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
     let (node, span) = (Arc::clone(flight) as AnyNode, flight.origin.span.clone());
-    Frame { node, runner: Arc::clone(&engine.runner), pool, span }
+    Frame { node, runner: Arc::clone(&engine.runner), pool, span, polled: false }
 }
 
 impl Engine {
@@ -480,7 +359,15 @@ impl Origin {
     pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
         let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
         let span = Span::of_run(tally.name, key.as_ref());
-        Origin { key, tally, runner, from_disk: AtomicBool::new(false), course: Course::default(), span }
+        Origin {
+            key,
+            tally,
+            runner,
+            from_disk: AtomicBool::new(false),
+            course: Course::default(),
+            sleeper: Sleeper::default(),
+            span,
+        }
     }
 
     /// `name(#short-key)`, or the name alone.
@@ -532,7 +419,7 @@ impl<R: Send + Sync + 'static> Node for CallFlight<R> {
     }
 
     fn is_starving(&self) -> bool {
-        self.origin.runner.is_starving() && self.cell.is_queued()
+        self.origin.runner.is_starving() && (self.cell.is_queued() || self.origin.sleeper.is_asleep())
     }
 
     fn is_given_up(&self) -> bool {

@@ -13,6 +13,7 @@ use super::Call;
 use super::format::{Format, KeptError};
 use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
+use super::polled::Answer;
 use super::retry::Backoff;
 use crate::error::Error;
 use crate::memo::codec;
@@ -60,7 +61,7 @@ pub(super) type Encode<A> = fn(&A, &mut Encoder<'_>) -> Result<(), EncodeError>;
 pub(super) type Start<A, R> = fn(A, &Core<R>) -> Attempts<R>;
 
 /// Calls the body once; told whether this is the last attempt.
-pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Result<R, Raised> + Send>;
+pub(super) type Attempts<R> = Box<dyn FnMut(bool) -> Answer<R> + Send>;
 
 /// The error that a body returned.
 pub(crate) struct Raised {
@@ -85,9 +86,9 @@ pub(super) struct Core<R> {
     pub(super) state: Option<[u8; 32]>,
     pub(super) invalid: Option<Error>,
     /// The state could not be encoded, whatever the version.
-    broken_state: Option<Error>,
+    pub(super) broken_state: Option<Error>,
     /// A `Body<A, R>`.
-    body: Arc<dyn Any + Send + Sync>,
+    pub(super) body: Arc<dyn Any + Send + Sync>,
     pub(super) weigh: Weigh<R>,
     /// How results become bytes and come back; `None`: they never leave memory.
     pub(super) format: Option<Format<R>>,
@@ -110,15 +111,15 @@ pub(super) enum Weigh<R> {
     Given(fn(&R) -> u64),
 }
 
-struct Body<A, R> {
-    run: Run<A, R>,
-    encode: Encode<A>,
+pub(super) struct Body<A, R> {
+    pub(super) run: Run<A, R>,
+    pub(super) encode: Encode<A>,
     /// Set by `retries`: how to have arguments for another attempt.
-    copy: Option<fn(&A) -> A>,
+    pub(super) copy: Option<fn(&A) -> A>,
 }
 
 /// A body with its state and resource.
-pub(super) type Run<A, R> = Arc<dyn Fn(A) -> Result<R, Raised> + Send + Sync>;
+pub(super) type Run<A, R> = Arc<dyn Fn(A) -> Answer<R> + Send + Sync>;
 
 /// How a new function is put together.
 pub(super) struct Parts<A, R> {
@@ -183,6 +184,62 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         Func::named(name).fallible(f)
     }
 
+    /// An async function that can't fail.
+    ///
+    /// Short for `Func::named(name).func_async(f)`; see [`Named::func_async`](crate::Named::func_async) for where it runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let sum = Func::new_async("sum", async |n: u64| {
+    ///     let pool = Pool::current().expect("called in a task");
+    ///     let square = Func::new("square", |n: u64| n * n);
+    ///     let squares = pool.submit_all((1..=n).map(|n| square.call(n)));
+    ///     let mut sum = 0;
+    ///     for task in squares {
+    ///         sum += *task.await.expect("squares don't fail"); // holds no thread
+    ///     }
+    ///     sum
+    /// });
+    /// assert_eq!(*Pool::new().run(sum.call(3))?, 14);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn new_async<F, Fut>(name: impl Into<String>, f: F) -> Self
+    where
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+        A: Serialize,
+        R: Serialize + DeserializeOwned,
+    {
+        Func::named(name).func_async(f)
+    }
+
+    /// An async function that may fail: `Ok` is kept, `Err` is not, and reaches everyone who waits.
+    ///
+    /// Short for `Func::named(name).fallible_async(f)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let parse = Func::fallible_async("parse", async |text: String| text.parse::<f64>());
+    /// let pool = Pool::new();
+    /// assert_eq!(*pool.run(parse.call("2.5".into()))?, 2.5);
+    /// assert!(pool.run(parse.call("two".into())).unwrap_err().is_failed());
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn fallible_async<E, F, Fut>(name: impl Into<String>, f: F) -> Self
+    where
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+        A: Serialize,
+        R: Serialize + DeserializeOwned,
+    {
+        Func::named(name).fallible_async(f)
+    }
+
     /// Binds arguments. Costs nothing but the arguments: a call is not boxed.
     ///
     /// # Examples
@@ -199,120 +256,6 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     #[inline]
     pub fn call(&self, args: A) -> Call<A, R> {
         Call::new(self.core.clone(), args, self.encode, self.start)
-    }
-
-    /// Says which version of the code this is. Another version is another function: its results are its own.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use memopool::Func;
-    /// let one = Func::new("rate", |n: u64| n * 2).version(1);
-    /// let two = Func::new("rate", |n: u64| n * 3).version("2 (new tariff)");
-    /// assert_ne!(one.call(1).key(), two.call(1).key());
-    /// ```
-    #[must_use]
-    pub fn version(self, version: impl fmt::Display) -> Self {
-        self.with(|core| {
-            core.signature.code = format!("v{version}").into_bytes();
-            let (identity, clash) = core.signature.register();
-            core.identity = identity;
-            core.invalid = clash.or(core.broken_state.clone());
-            core.digest = with_state(&identity.digest, core.state);
-        })
-    }
-
-    /// Results are used for at most `ttl` from their completion, by the pool's clock. Default: without end.
-    #[must_use]
-    pub fn ttl(self, ttl: Duration) -> Self {
-        self.with(|core| core.ttl = Some(ttl))
-    }
-
-    /// How long one attempt of the body may take. Default: without end.
-    ///
-    /// Counted from the start of the attempt, waits for nested tasks included. When it runs over, everyone who waits
-    /// gets [`is_timeout`](Error::is_timeout) at once; the body itself can't be killed, but sees
-    /// [`cancelled()`](crate::cancelled), and what it still returns is not kept. An attempt that ran over is not
-    /// retried.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # use memopool::{Func, Pool};
-    ///
-    /// let stuck = Func::named("stuck").in_memory().func(|(): ()| {
-    ///     while !memopool::cancelled() {
-    ///         std::thread::yield_now();
-    ///     }
-    /// });
-    /// let stuck = stuck.timeout(Duration::from_millis(5));
-    /// assert!(Pool::new().run(stuck.call(())).unwrap_err().is_timeout());
-    /// ```
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.with(|core| core.timeout = Some(timeout))
-    }
-
-    /// How often a body that returned an error is called again, in the same run: at once, or after a
-    /// [`backoff`](Self::backoff). Default: 0. A panic is not retried: it is a defect, not bad luck.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::sync::atomic::{AtomicU32, Ordering};
-    /// # use memopool::{Func, Pool};
-    ///
-    /// static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-    /// let flaky = Func::fallible("flaky", |name: String| match ATTEMPTS.fetch_add(1, Ordering::Relaxed) {
-    ///     0 | 1 => Err("connection reset"),
-    ///     _ => Ok(format!("hello {name}")),
-    /// });
-    /// let pool = Pool::new();
-    /// assert_eq!(*pool.run(flaky.retries(2).call("you".into()))?, "hello you");
-    /// assert_eq!((pool.stats().computed, pool.stats().retried), (1, 2));
-    /// # Ok::<(), memopool::Error>(())
-    /// ```
-    #[must_use]
-    pub fn retries(self, retries: u32) -> Self
-    where
-        A: Clone,
-    {
-        self.with(|core| {
-            core.retries = retries;
-            let body = Self::body(core);
-            core.body =
-                Arc::new(Body { run: Arc::clone(&body.run), encode: body.encode, copy: Some(A::clone) });
-        })
-    }
-
-    /// Keep only results that took longer than `cost` to compute. Default: keep all.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// # use memopool::{Func, Pool};
-    ///
-    /// let square = Func::new("square", |n: u64| n * n).cost_above(Duration::from_secs(60));
-    /// let pool = Pool::new();
-    /// pool.run(square.call(9))?;
-    /// assert!(pool.get(&square.call(9)).is_none());
-    /// # Ok::<(), memopool::Error>(())
-    /// ```
-    #[must_use]
-    pub fn cost_above(self, cost: Duration) -> Self {
-        self.with(|core| core.cost_above = cost)
-    }
-
-    /// How heavy a result is, in bytes or in whatever [`Builder::memory`](crate::Builder::memory) is meant in. Default:
-    /// the size of its encoding, at least 64; for [`in_memory`](crate::Named::in_memory) results the size of the type,
-    /// which knows nothing of what it points to.
-    ///
-    /// A weigher that panics costs that result its place in memory, and nothing else.
-    #[must_use]
-    pub fn weigh(self, weigh: fn(&R) -> u64) -> Self {
-        self.with(|core| core.weigh = Weigh::Given(weigh))
     }
 
     /// The function's name.
@@ -379,7 +322,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         })
     }
 
-    fn body(core: &Core<R>) -> &Body<A, R> {
+    pub(super) fn body(core: &Core<R>) -> &Body<A, R> {
         core.body.downcast_ref().expect("a function's body takes its own arguments")
     }
 

@@ -13,6 +13,7 @@ use super::func::{Attempts, Core, Func, Parts, Raised, Run, Weigh};
 use super::identity::{Code, Deps, Signature};
 use super::key::{EncodeError, Encoder};
 use super::named::{ErrorsCached, ErrorsDropped, KeepErrors, raise};
+use super::polled::Answer;
 use crate::sync::Arc;
 
 /// A `Result`, whatever it is called.
@@ -77,7 +78,7 @@ impl<A: Send + 'static> Memo<A> {
         R: Serialize + DeserializeOwned + Send + Sync + 'static,
         F: Fn(A) -> R + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), Arc::new(move |args| Ok(f(args))))
+        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), plain(f))
     }
 
     /// Results never leave memory.
@@ -86,7 +87,7 @@ impl<A: Send + 'static> Memo<A> {
         R: Send + Sync + 'static,
         F: Fn(A) -> R + Send + Sync + 'static,
     {
-        self.end::<R, F>(Weigh::Plain, None, Arc::new(move |args| Ok(f(args))))
+        self.end::<R, F>(Weigh::Plain, None, plain(f))
     }
 
     /// May fail; errors are not kept.
@@ -131,6 +132,73 @@ impl<A: Send + 'static> Memo<A> {
         self.end::<R, F>(Weigh::Plain, None, fallible(f, raise::<E, ErrorsCached>))
     }
 
+    /// As [`stored`](Self::stored), for an async function.
+    pub fn stored_async<R, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Serialize + DeserializeOwned + Send + Sync + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), plain_async(f))
+    }
+
+    /// As [`in_memory`](Self::in_memory), for an async function.
+    pub fn in_memory_async<R, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Send + Sync + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        self.end::<R, F>(Weigh::Plain, None, plain_async(f))
+    }
+
+    /// As [`stored_fallible`](Self::stored_fallible), for an async function.
+    pub fn stored_fallible_async<R, E, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        let run = fallible_async(f, raise::<E, ErrorsDropped>);
+        self.end::<R, F>(Weigh::encoded(), Some(Format::new()), run)
+    }
+
+    /// As [`in_memory_fallible`](Self::in_memory_fallible), for an async function.
+    pub fn in_memory_fallible_async<R, E, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.end::<R, F>(Weigh::Plain, None, fallible_async(f, raise::<E, ErrorsDropped>))
+    }
+
+    /// As [`stored_errors`](Self::stored_errors), for an async function.
+    pub fn stored_errors_async<R, E, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + Serialize + DeserializeOwned + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        let revive = <ErrorsCached as KeepErrors<E>>::revive();
+        let format = Format { revive, ..Format::new() };
+        self.end::<R, F>(Weigh::encoded(), Some(format), fallible_async(f, raise::<E, ErrorsCached>))
+    }
+
+    /// As [`in_memory_errors`](Self::in_memory_errors), for an async function.
+    pub fn in_memory_errors_async<R, E, F, Fut>(self, f: F) -> Func<A, R>
+    where
+        R: Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + Serialize + DeserializeOwned + 'static,
+        F: Fn(A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.end::<R, F>(Weigh::Plain, None, fallible_async(f, raise::<E, ErrorsCached>))
+    }
+
     fn end<R: Send + Sync + 'static, F: 'static>(
         self,
         weigh: Weigh<R>,
@@ -154,6 +222,10 @@ impl<A: Send + 'static> Memo<A> {
     }
 }
 
+fn plain<A: 'static, R: 'static>(f: impl Fn(A) -> R + Send + Sync + 'static) -> Run<A, R> {
+    Arc::new(move |args| Answer::Now(Ok(f(args))))
+}
+
 fn fallible<A, R, E>(
     f: impl Fn(A) -> Result<R, E> + Send + Sync + 'static,
     raise: fn(E) -> Raised,
@@ -163,7 +235,37 @@ where
     R: 'static,
     E: 'static,
 {
-    Arc::new(move |args| f(args).map_err(raise))
+    Arc::new(move |args| Answer::Now(f(args).map_err(raise)))
+}
+
+fn plain_async<A, R, Fut>(f: impl Fn(A) -> Fut + Send + Sync + 'static) -> Run<A, R>
+where
+    A: Send + 'static,
+    R: 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let f = Arc::new(f);
+    Arc::new(move |args| {
+        let f = Arc::clone(&f);
+        Answer::later(async move { Ok(f(args).await) })
+    })
+}
+
+fn fallible_async<A, R, E, Fut>(
+    f: impl Fn(A) -> Fut + Send + Sync + 'static,
+    raise: fn(E) -> Raised,
+) -> Run<A, R>
+where
+    A: Send + 'static,
+    R: 'static,
+    E: 'static,
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+{
+    let f = Arc::new(f);
+    Arc::new(move |args| {
+        let f = Arc::clone(&f);
+        Answer::later(async move { f(args).await.map_err(raise) })
+    })
 }
 
 impl<A> fmt::Debug for Memo<A> {

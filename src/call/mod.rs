@@ -1,11 +1,11 @@
 //! Stage 1, *call*: the spine of one submission. The only place where stages meet.
 //!
-//! 1. [`func`] — a function with an identity; [`named`] its builder; [`generated`] what `#[memo]` uses.
+//! 1. [`func`] — a function with an identity, and its [`settings`]; [`named`] its builder; [`generated`] what `#[memo]` uses.
 //! 2. [`identity`] — what makes two functions the same.
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
 //! 5. [`hit`] — a submission that finds its value.
-//! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early.
+//! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
 //! 7. [`launch`] — from a claimed slot to a queued job.
 //! 8. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
 //! 9. [`explain`] — what submitting a call would find, and why.
@@ -14,6 +14,7 @@
 //! 12. [`limit`] — functions of which only so many may run at a time.
 //! 13. [`retry`] — the rest between two attempts of a run.
 //! 14. [`recorded`] — pools that answer from their cache alone.
+//! 15. [`polled`] — bodies that are futures.
 //!
 //! # Hot path and cold path
 //!
@@ -33,12 +34,15 @@ pub(crate) mod func;
 pub(crate) mod generated;
 mod hit;
 pub(crate) mod identity;
+mod keep;
 pub(crate) mod key;
 mod launch;
 mod limit;
 pub(crate) mod named;
+pub(crate) mod polled;
 pub(crate) mod recorded;
 pub(crate) mod retry;
+mod settings;
 mod spawn;
 mod storage;
 

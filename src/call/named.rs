@@ -12,11 +12,13 @@ use serde::de::DeserializeOwned;
 use super::format::{Format, KeptError, Revive};
 use super::func::{Func, Parts, Raised, Run, Weigh};
 use super::key::Encoder;
+use super::polled::Answer;
 use crate::error::{Error, panic_text};
 use crate::sync::Arc;
 
 /// A function in the making: [`Func::named`], then what applies, then [`func`](Self::func) or
-/// [`fallible`](Self::fallible).
+/// [`fallible`](Self::fallible), or their async twins [`func_async`](Self::func_async) and
+/// [`fallible_async`](Self::fallible_async).
 ///
 /// | step | effect | the body gets |
 /// |---|---|---|
@@ -316,7 +318,7 @@ macro_rules! ends {
                 let keeping = K::keeping();
                 self.end::<A, R, F>(keeping, |$named| {
                     let $f = f;
-                    Arc::new(move |$args: A| Ok($make))
+                    Arc::new(move |$args: A| Answer::Now(Ok($make)))
                 })
             }
 
@@ -334,7 +336,7 @@ macro_rules! ends {
                 let keeping = K::keeping().and_errors(X::revive());
                 self.end::<A, R, F>(keeping, |$named| {
                     let $f = f;
-                    Arc::new(move |$args: A| $make.map_err(raise::<E, X>))
+                    Arc::new(move |$args: A| Answer::Now($make.map_err(raise::<E, X>)))
                 })
             }
         }
@@ -345,6 +347,77 @@ ends!([] None, None, (), |_named, f, args| f(args));
 ends!([S: Serialize] With<S>, None, (S), |named, f, args| f(&named.state.0, args));
 ends!([C: Sized] None, With<C>, (C), |named, f, args| f(&named.resource.0, args));
 ends!([S: Serialize, C: Sized] With<S>, With<C>, (S, C), |named, f, args| f(&named.state.0, &named.resource.0, args));
+
+/// The two async ends of the builder, for one shape of body.
+macro_rules! async_ends {
+    ([$($generic:ident: $bound:path),*] $state:ty, $resource:ty, |$named:ident| $($part:ident: $given:ty = $take:expr),*) => {
+        impl<$($generic: $bound + Send + Sync + 'static,)* K: Sealed, X: Sealed> Named<$state, $resource, K, X> {
+            /// Ends the builder with an async body that can't fail. It must capture nothing; a state and a resource come
+            /// as `Arc`s, since the future outlives the call.
+            ///
+            /// The pool owns the run: a caller that is dropped does not stop it, and it is joined, kept, retried, timed
+            /// and limited like any other. It is polled by the pool's own threads (or by a runtime, see
+            /// `Builder::runtime`), and holds none of them while it awaits. Each poll sees
+            /// [`cancelled()`](crate::cancelled) and [`Pool::current()`](crate::Pool::current).
+            ///
+            /// In it, `.await` tasks; don't block on them, which would hold the thread.
+            ///
+            /// # Cancellation
+            ///
+            /// When nobody is left who wants its result, when it is over its timeout, and in
+            /// [`shutdown_now`](crate::Pool::shutdown_now), it is dropped where it awaits.
+            pub fn func_async<A, R, F, Fut>(self, f: F) -> Func<A, R>
+            where
+                F: Fn($(Arc<$given>,)* A) -> Fut + Send + Sync + 'static,
+                Fut: Future<Output = R> + Send + 'static,
+                A: Serialize + Send + 'static,
+                R: Send + Sync + 'static,
+                K: Keep<R>,
+            {
+                captures_nothing!(F);
+                let keeping = K::keeping();
+                self.end::<A, R, F>(keeping, |$named| {
+                    let f = Arc::new(f);
+                    $(let $part = Arc::new($take);)*
+                    Arc::new(move |args: A| {
+                        let f = Arc::clone(&f);
+                        $(let $part = Arc::clone(&$part);)*
+                        Answer::later(async move { Ok(f($($part,)* args).await) })
+                    })
+                })
+            }
+
+            /// Ends the builder with an async body that may fail; all else as [`func_async`](Self::func_async).
+            pub fn fallible_async<A, R, E, F, Fut>(self, f: F) -> Func<A, R>
+            where
+                F: Fn($(Arc<$given>,)* A) -> Fut + Send + Sync + 'static,
+                Fut: Future<Output = Result<R, E>> + Send + 'static,
+                E: Into<Box<dyn StdError + Send + Sync>>,
+                A: Serialize + Send + 'static,
+                R: Send + Sync + 'static,
+                K: Keep<R>,
+                X: KeepErrors<E>,
+            {
+                captures_nothing!(F);
+                let keeping = K::keeping().and_errors(X::revive());
+                self.end::<A, R, F>(keeping, |$named| {
+                    let f = Arc::new(f);
+                    $(let $part = Arc::new($take);)*
+                    Arc::new(move |args: A| {
+                        let f = Arc::clone(&f);
+                        $(let $part = Arc::clone(&$part);)*
+                        Answer::later(async move { f($($part,)* args).await.map_err(raise::<E, X>) })
+                    })
+                })
+            }
+        }
+    };
+}
+
+async_ends!([] None, None, |_named|);
+async_ends!([S: Serialize] With<S>, None, |named| state: S = named.state.0);
+async_ends!([C: Sized] None, With<C>, |named| resource: C = named.resource.0);
+async_ends!([S: Serialize, C: Sized] With<S>, With<C>, |named| state: S = named.state.0, resource: C = named.resource.0);
 
 /// The error a body returned, with its weight if it is kept.
 pub(super) fn raise<E: Into<Box<dyn StdError + Send + Sync>>, X: KeepErrors<E>>(error: E) -> Raised {

@@ -18,7 +18,6 @@
 //! A waiter whose pool has no thread left does not give up on a run that rests: it sleeps until the rest is over, and
 //! makes the attempt itself.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -26,6 +25,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::engine::nanos;
 use super::execute::{CallFlight, Run};
 use super::func::Func;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::run::limit::Limit;
 use crate::run::timer::Alarm;
@@ -148,9 +148,9 @@ impl Course {
         self.made.load(Ordering::Acquire)
     }
 
-    /// One more is over.
-    pub(super) fn one_more(&self) {
-        self.made.fetch_add(1, Ordering::Release);
+    /// One more is over. Returns its number, from 0.
+    pub(super) fn one_more(&self) -> u32 {
+        self.made.fetch_add(1, Ordering::Release)
     }
 
     /// How long the attempts took, with one of that length.
@@ -195,7 +195,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         flight.origin.course.begin_rest(until);
         flight.mark_parked(true);
         if let Err(run) = flight.cell.arm(self) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
             return;
         }
         let unit = Arc::clone(&flight) as Arc<dyn Unit>;
@@ -229,7 +229,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.guard.fail(Err(Error::cancelled()));
         }
         if let Err(run) = flight.cell.arm(self) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
         } else if !flight.origin.course.rests() {
             flight.go_on();
         }

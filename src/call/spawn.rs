@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::execute::Origin;
 use super::launch::Launch;
 use super::new_flight;
+use super::polled::Answer;
 use super::storage::Stage;
 use crate::error::Error;
 use crate::flight::claim::Guard;
@@ -26,6 +27,8 @@ where
     let mut f = Some(f);
     let (flight_of_run, stage) = (Arc::clone(&flight), Stage::Compute);
     let launch = Launch { flight: flight_of_run, guard, core: None, ticket, stage, eager: false };
-    launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
+    launch.go(engine, move |_| {
+        Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
+    });
     Task::in_flight(flight, 0, None)
 }

@@ -28,8 +28,18 @@ pub(crate) struct Frame {
     pub(crate) runner: Arc<Runner>,
     /// The pool, for `Pool::current()`: a type that this stage does not know.
     pub(crate) pool: Arc<dyn Any + Send + Sync>,
+    /// One poll of an async body: what it awaits does not hold this thread.
+    pub(crate) polled: bool,
     /// Entered with the body.
     pub(crate) span: Span,
+}
+
+impl Frame {
+    /// The same, for one poll of an async body.
+    pub(crate) fn polled(mut self) -> Frame {
+        self.polled = true;
+        self
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -12,6 +12,15 @@ pub(crate) trait Unit: Send + Sync {
     fn perform(&self);
     /// It waits for a slot of a limit, or no longer does: whoever starts it meanwhile would only set it aside again.
     fn mark_parked(&self, parked: bool);
+    /// It has begun already, and was given the slot that it waits for: it sees to its next poll itself. `false`: it is to be
+    /// queued.
+    fn go_on(&self) -> bool {
+        false
+    }
+    /// Whether it takes a thread of its pool to go on.
+    fn needs_thread(&self) -> bool {
+        true
+    }
     /// It will not be run from here: everyone who waits for it is told, unless somebody else has started it.
     fn abandon(&self);
 }

@@ -11,7 +11,7 @@
 //! | `Parked` | no | a slot is free and it is first: `Granted`, and it is queued in its pool again |
 //! | `Granted` | yes | its body is about to start: `Inside`; or a body that comes back needs the slot: `Parked` again, as the first |
 //! | `Inside` | yes | its body waits for tasks: `Lent` |
-//! | `Lent` | no | its wait is over: `Inside`, as soon as there is a slot |
+//! | `Lent` | no | its wait is over: `Inside`, as soon as there is a slot; a thread waits for that, an async body is `Parked` as the first |
 //! | `Left` | no | for good: the body has ended, or will never begin |
 //!
 //! # Why nobody waits for a slot for ever
@@ -23,7 +23,9 @@
 //! granted, and goes before those that are parked. A thread that has lent several slots takes them back in the order of
 //! their limits' numbers.
 //!
-//! Units are pushed, wakers called and things dropped after the lock is released.
+//! What a pool knows of its limits is [`pools`]. Units are pushed, wakers called and things dropped after the lock is released.
+
+mod pools;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -32,7 +34,8 @@ use std::fmt;
 use super::asleep::asleep;
 use super::{Lane, Runner, Unit, context};
 use crate::ids;
-use crate::sync::{Arc, Mutex, Parker, Weak, spawn};
+use crate::sync::{Arc, Mutex, Parker, spawn};
+pub(super) use pools::Limits;
 
 /// How many bodies may run at a time that use one resource: an API, a disk, a licence.
 ///
@@ -196,6 +199,39 @@ impl Turn {
                 unit.abandon();
             }
         }
+    }
+
+    /// The async body waits for tasks: its slot is somebody else's until it [comes back](Self::resume).
+    pub(crate) fn lend(&self) {
+        self.0.lend();
+    }
+
+    /// The async body is about to be polled. `false`: it lent its slot; it [goes on](Unit::go_on) when it has one again.
+    pub(crate) fn resume(&self, unit: impl FnOnce() -> (Arc<dyn Unit>, Arc<Runner>)) -> bool {
+        let pass = &self.0;
+        if pass.at() == At::Inside {
+            return true;
+        }
+        let (unit, runner) = unit();
+        runner.limits.add(&pass.limit);
+        let parked = Parked { pass: Arc::clone(pass), unit, runner };
+        let mut state = pass.limit.state.lock();
+        match pass.at() {
+            At::Granted => state.granted.retain(|granted| !Arc::ptr_eq(&granted.pass, pass)),
+            At::Lent if state.take() => {}
+            At::Lent => match state.granted.pop() {
+                Some(revoked) => state.revoke(revoked),
+                None => {
+                    pass.set(At::Parked);
+                    state.parked.push_front(parked);
+                    return false;
+                }
+            },
+            At::Parked => return false,
+            At::Outside | At::Inside | At::Left => return true,
+        }
+        pass.set(At::Inside);
+        true
     }
 
     /// The body runs in this thread until the value is dropped.
@@ -371,7 +407,9 @@ impl State {
         if self.free == 0 {
             return Due::Nothing;
         }
-        let able = |parked: &Parked| parked.pass.at() == At::Parked && !parked.runner.is_starving();
+        let able = |parked: &Parked| {
+            parked.pass.at() == At::Parked && !(parked.runner.is_starving() && parked.unit.needs_thread())
+        };
         match self.parked.iter().position(able).and_then(|at| self.parked.remove(at)) {
             Some(parked) => {
                 self.free -= 1;
@@ -408,60 +446,11 @@ impl State {
     }
 }
 
-/// The limits that a pool's runs have waited for.
-#[derive(Default)]
-pub(super) struct Limits(Mutex<Vec<Weak<Shared>>>);
-
-impl Limits {
-    fn add(&self, limit: &Arc<Shared>) {
-        let mut limits = self.0.lock();
-        let known = limits.iter().any(|known| known.as_ptr() == Arc::as_ptr(limit));
-        if !known {
-            limits.retain(|limit| limit.strong_count() > 0);
-            limits.push(Arc::downgrade(limit));
-        }
-    }
-
-    fn all(&self) -> Vec<Arc<Shared>> {
-        self.0.lock().iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// The pool has no thread for what it was granted: others go first.
-    pub(super) fn starve(&self, runner: u64) {
-        for limit in self.all() {
-            let mut granted = true;
-            while granted {
-                limit.change(|state| {
-                    let last = state.granted.iter().rposition(|granted| granted.runner.id == runner);
-                    granted = last.is_some();
-                    let Some(last) = last else { return Due::Nothing };
-                    let parked = state.granted.remove(last);
-                    state.revoke(parked);
-                    state.release()
-                });
-            }
-        }
-    }
-
-    /// The pool has threads again.
-    pub(super) fn go_on(&self) {
-        for limit in self.all() {
-            let mut granted = true;
-            while granted {
-                limit.change(|state| {
-                    let due = state.grant_next();
-                    granted = !matches!(due, Due::Nothing);
-                    due
-                });
-            }
-        }
-    }
-}
-
 impl Due {
     fn carry_out(self) {
         match self {
             Due::Nothing => {}
+            Due::Push(parked) if parked.unit.go_on() => {}
             Due::Wake(parker) => std::task::Wake::wake(parker),
             Due::Push(parked) if parked.runner.is_foreign() => {
                 // An executor may run it right where it is given to it, and here somebody else's body may be in the

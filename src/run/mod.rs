@@ -111,6 +111,8 @@ pub(crate) struct Runner {
     /// Units that have not started: what the queue's bound counts.
     waiting: AtomicUsize,
     running: AtomicUsize,
+    /// Polls of async bodies that lie in the queue.
+    polls: AtomicUsize,
     /// Bodies that run beyond their timeout.
     stuck: AtomicUsize,
     /// Submitters that wait for room, and whoever waits for the end. Under the gate: the futures among them.
@@ -164,6 +166,7 @@ impl Runner {
             tickets: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            polls: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
             gate: Mutex::new(Vec::new()),
@@ -205,7 +208,8 @@ impl Runner {
             let _ = contain(|| executor.execute(Job::new(unit)));
             return Ok(());
         }
-        if self.queue.1.len() + self.quick.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
+        let known = 2 * self.waiting.load(Ordering::Relaxed) + self.polls.load(Ordering::Relaxed);
+        if self.queue.1.len() + self.quick.1.len() > known + GHOSTS {
             self.sweep();
         }
         let job = Job::new(unit);
@@ -296,6 +300,16 @@ impl Runner {
     /// Units that have not started.
     pub(crate) fn queued(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A poll of an async body, which has started long ago, is about to be queued.
+    pub(crate) fn expect_poll(&self) {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was taken out.
+    pub(crate) fn took_poll(&self) {
+        self.polls.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Bodies that run.

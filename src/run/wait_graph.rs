@@ -24,6 +24,8 @@
 //! |---|---|---|
 //! | node gets its branches | the thread that runs its body, before it blocks ([`Graph::block`]) | yes: refused if all it can reach waits |
 //! | branches go back to what they were | the same thread, after it wakes (drop of [`Blocked`]) | removing needs none |
+//! | a poll of an async body begins | the thread that polls it ([`Graph::begin_poll`]): it is awake, whatever its branches | |
+//! | that poll ends | the same thread ([`Graph::end_poll`]) | yes: if all it can reach waits, it is *doomed*: the wakers of its futures are called, and the next of them that is polled is told |
 //! | a polled future is added | the thread that polls it in a body ([`Graph::await_one`]) | on its *second* pending poll, since a combinator polls all of its branches before it sleeps |
 //! | a polled future is removed | when it is ready or dropped ([`Graph::forget_one`]) | yes: if the rest is closed now, their wakers are called, and their next poll is told |
 //!
@@ -37,6 +39,7 @@ use std::fmt;
 use std::mem;
 use std::task::Waker;
 
+use crate::contain::contain;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// A task, as the graph sees it.
@@ -49,7 +52,8 @@ pub(crate) trait Node: Send + Sync {
     fn home(&self) -> u64;
     /// Whether it has its outcome.
     fn is_done(&self) -> bool;
-    /// Whether it is queued, and its pool has no thread that could take it: all wait, and no more may be started.
+    /// Whether it needs a thread of its pool (it is queued, or to be polled), which has none that could take it: all wait,
+    /// and no more may be started.
     fn is_starving(&self) -> bool;
     /// Whether nobody wants its outcome any more.
     fn is_given_up(&self) -> bool;
@@ -73,6 +77,8 @@ struct Waits {
     way: Way,
     /// Those branches that are polled futures.
     polled: Vec<Polled>,
+    /// An async body that closes a cycle: whichever of its futures is polled next is told.
+    doomed: bool,
 }
 
 /// How a body waits for its branches.
@@ -80,6 +86,10 @@ struct Waits {
 enum Way {
     /// It polls them.
     Polls,
+    /// It is an async body, and being polled.
+    Awake,
+    /// It is an async body, between two polls.
+    Asleep,
     /// Its thread sleeps until one of them is done.
     Sleeps,
     /// Its stack lies below that of its one branch: it can't go on before that has returned, done or not.
@@ -123,6 +133,35 @@ impl Graph {
         Blocked { graph: self, waiter: waiter.id(), before, way }
     }
 
+    /// The async body of `waiter` is polled.
+    pub(crate) fn begin_poll(&self, waiter: u64) {
+        if let Some(entry) = self.waits.lock().get_mut(&waiter) {
+            entry.way = Way::Awake;
+        }
+    }
+
+    /// That poll has ended. Returns whether the body waits for tasks.
+    pub(crate) fn end_poll(&self, waiter: u64) -> bool {
+        let mut waits = self.waits.lock();
+        let Some(entry) = waits.get_mut(&waiter) else { return false };
+        entry.way = Way::Asleep;
+        let woken = doom(&mut waits, waiter);
+        drop(waits);
+        wake(woken);
+        true
+    }
+
+    /// Adds a future that `waiter`'s async body polls, or says which cycle it closes.
+    pub(crate) fn await_polled(&self, waiter: &AnyNode, target: &AnyNode, waker: &Waker) -> Option<Cycle> {
+        let doomed = {
+            let mut waits = self.waits.lock();
+            let entry = waits.entry(waiter.id()).or_insert_with(|| Waits::of(waiter));
+            entry.way = Way::Awake;
+            mem::take(&mut entry.doomed)
+        };
+        self.await_one(waiter, target, waker, doomed)
+    }
+
     /// Adds a future that `waiter`'s body polls. With `check`, says which cycle its pending futures close, if so.
     pub(crate) fn await_one(
         &self,
@@ -163,14 +202,12 @@ impl Graph {
         let (mut woken, mut removed) = (Vec::new(), None);
         if entry.branches.is_empty() {
             removed = waits.remove(&waiter);
-        } else if closed(&waits, &waits[&waiter].waiter, &waits[&waiter].branches).is_some()
-            && let Some(entry) = waits.get_mut(&waiter)
-        {
-            woken = mem::take(&mut entry.polled);
+        } else if entry.way != Way::Awake {
+            woken = doom(&mut waits, waiter);
         }
         drop(waits);
         drop((branch, polled, removed));
-        woken.into_iter().for_each(|polled| polled.waker.wake());
+        wake(woken);
     }
 
     /// `waiter`'s body has ended: whatever it polled, it waits no more.
@@ -181,27 +218,39 @@ impl Graph {
 
     /// Whether a wait for any of `targets` would never end for want of a thread: some of what they depend on starves, and
     /// nothing of it goes on.
+    ///
+    /// Most nodes need *one* of several others to go on. An async body whose pool starves needs two things, one of its
+    /// branches and one of the threads; where such are met, it is decided by going up from those that go on by themselves.
     pub(crate) fn is_hopeless(&self, targets: &[AnyNode]) -> bool {
         let waits = self.waits.lock();
-        let (mut seen, mut starves) = (BTreeSet::new(), false);
+        let mut seen: BTreeMap<u64, Needs> = BTreeMap::new();
         let mut next = targets.to_vec();
+        let (mut starves, mut two) = (false, false);
         while let Some(node) = next.pop() {
-            if !seen.insert(node.id()) {
+            if seen.contains_key(&node.id()) {
                 continue;
             }
-            match waits.get(&node.id()) {
-                _ if node.is_done() => return false,
-                Some(entry) if entry.is_awake() => return false,
-                Some(entry) if !entry.branches.is_empty() => next.extend(entry.branches.iter().cloned()),
-                _ if node.is_starving() => {
-                    starves = true;
-                    let bodies = waits.values().filter(|entry| entry.waiter.home() == node.home());
-                    next.extend(bodies.map(|entry| Arc::clone(&entry.waiter)));
-                }
-                _ => return false,
+            let needs = Needs::of(&waits, &node);
+            starves |= needs.threads.is_some();
+            two |= needs.branches.is_some() && needs.threads.is_some();
+            if needs.nothing() && !two {
+                return false;
             }
+            next.extend(needs.all().cloned());
+            seen.insert(node.id(), needs);
         }
-        starves
+        if !two {
+            return starves;
+        }
+        let mut go_on: BTreeSet<u64> = BTreeSet::new();
+        loop {
+            let more = seen.iter().filter(|(id, needs)| !go_on.contains(id) && needs.are_met(&go_on));
+            let more: Vec<u64> = more.map(|(id, _)| *id).collect();
+            if more.is_empty() {
+                return targets.iter().all(|target| !go_on.contains(&target.id()));
+            }
+            go_on.extend(more);
+        }
     }
 
     /// Whether that body waits for something.
@@ -227,14 +276,81 @@ impl Waits {
         !self.branches.is_empty() && (self.way == Way::Pinned || !goes_on)
     }
 
-    /// It polls, and will do so at least once more before it sleeps.
+    /// It polls, and will do so at least once more before it sleeps; or its wakers have been called.
     fn is_awake(&self) -> bool {
-        self.way == Way::Polls && self.polled.iter().any(|polled| !polled.again)
+        match self.way {
+            Way::Polls => self.polled.iter().any(|polled| !polled.again),
+            Way::Awake => true,
+            Way::Asleep => self.doomed,
+            Way::Sleeps | Way::Pinned => false,
+        }
+    }
+
+    /// It holds a thread while it waits.
+    fn has_thread(&self) -> bool {
+        !matches!(self.way, Way::Awake | Way::Asleep)
     }
 
     fn of(waiter: &AnyNode) -> Waits {
         let waiter = Arc::clone(waiter);
-        Waits { waiter, branches: Vec::new(), way: Way::Polls, polled: Vec::new() }
+        Waits { waiter, branches: Vec::new(), way: Way::Polls, polled: Vec::new(), doomed: false }
+    }
+}
+
+/// What must happen before a node goes on: one of each that is there.
+struct Needs {
+    branches: Option<Vec<AnyNode>>,
+    /// The bodies on the threads of its pool, one of which must be free for it.
+    threads: Option<Vec<AnyNode>>,
+}
+
+impl Needs {
+    fn of(waits: &BTreeMap<u64, Waits>, node: &AnyNode) -> Needs {
+        let entry = waits.get(&node.id());
+        if node.is_done() {
+            return Needs { branches: None, threads: None };
+        }
+        let branches = entry.filter(|entry| !entry.is_awake() && !entry.branches.is_empty());
+        let here = |entry: &&Waits| entry.has_thread() && entry.waiter.home() == node.home();
+        let threads = || waits.values().filter(here).map(|entry| Arc::clone(&entry.waiter)).collect();
+        Needs {
+            branches: branches.map(|entry| entry.branches.clone()),
+            threads: node.is_starving().then(threads),
+        }
+    }
+
+    fn nothing(&self) -> bool {
+        self.branches.is_none() && self.threads.is_none()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AnyNode> {
+        self.branches.iter().chain(&self.threads).flatten()
+    }
+
+    fn are_met(&self, go_on: &BTreeSet<u64>) -> bool {
+        let one = |nodes: &Option<Vec<AnyNode>>| {
+            nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|node| go_on.contains(&node.id())))
+        };
+        one(&self.branches) && one(&self.threads)
+    }
+}
+
+/// If that waiter's branches close a cycle: its futures, of which one is to be told.
+fn doom(waits: &mut BTreeMap<u64, Waits>, waiter: u64) -> Vec<Polled> {
+    let closes =
+        |entry: &Waits| !entry.branches.is_empty() && closed(waits, &entry.waiter, &entry.branches).is_some();
+    if !waits.get(&waiter).is_some_and(closes) {
+        return Vec::new();
+    }
+    let Some(entry) = waits.get_mut(&waiter) else { return Vec::new() };
+    entry.doomed = entry.way == Way::Asleep;
+    mem::take(&mut entry.polled)
+}
+
+/// Wakers are an executor's code.
+fn wake(futures: Vec<Polled>) {
+    for future in futures {
+        let _ = contain(|| future.waker.wake());
     }
 }
 

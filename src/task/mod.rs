@@ -206,8 +206,11 @@ impl<R: Send + Sync + 'static> Task<R> {
     pub fn cancel(&self) -> bool {
         let State::InFlight { flight, interest, .. } = &self.state else { return false };
         let withdrawn = flight.cell.withdraw(*interest, Err(Error::cancelled()));
-        if withdrawn == Withdrawn::TooLate {
-            return false;
+        match withdrawn {
+            Withdrawn::TooLate => return false,
+            // A body that is asleep can't see it.
+            Withdrawn::GivenUp => flight.origin.sleeper.wake(),
+            Withdrawn::Shared | Withdrawn::NeverRuns => {}
         }
         count(&flight.origin.tally.cancelled);
         true
@@ -330,15 +333,20 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         let wait = |until| flight.cell.wait(*interest, until);
         loop {
+            let rests = self.rests_until();
             if let Some(outcome) = waiting.sleep(deadline, wait) {
                 return Ok(outcome);
             }
-            // No thread is left. If it only rests, it is run here when that is over.
-            let Some(until) = self.rests_until() else { return Err(no_thread_left(flight)) };
-            if let Some(Some(outcome)) = waiting.sleep(Some(until), wait) {
+            // No thread is left. If it rests, or did just now, it is run here when that is over.
+            let rests = rests.or_else(|| self.rests_until());
+            if let Some(until) = rests
+                && let Some(Some(outcome)) = waiting.sleep(Some(until), wait)
+            {
                 return Ok(Some(outcome));
             }
-            self.help(&frame);
+            if !self.help(&frame) && rests.is_none() {
+                return Err(no_thread_left(flight));
+            }
         }
     }
 

@@ -34,8 +34,8 @@ impl<R: Send + Sync + 'static> Drop for Polling<R> {
 impl<R: Send + Sync + 'static> Future for Task<R> {
     type Output = Result<Arc<R>, Error>;
 
-    /// Needs no runtime. Inside a task's body, a pending future counts its thread as blocked, so that the pool puts
-    /// another in its place; and one whose result could never come fails on its second poll (a combinator polls all its
+    /// Needs no runtime. Inside an async body it holds no thread while it is pending. Inside a plain one, which blocks on it,
+    /// a pending future counts its thread as blocked, so that the pool puts another in its place; and one whose result could never come fails on its second poll (a combinator polls all its
     /// branches once before it sleeps).
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (flight, interest, left) = match &mut self.state {
@@ -54,6 +54,15 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         }
         let Some(frame) = context::current() else { return Poll::Pending };
         let target: AnyNode = Arc::clone(flight) as AnyNode;
+        if frame.polled {
+            // The end of this poll is looked at by whoever makes it.
+            polling.waiter = Some(frame.node.id());
+            let Some(path) = graph().await_polled(&frame.node, &target, cx.waker()) else {
+                return Poll::Pending;
+            };
+            *left = None;
+            return Poll::Ready(Err(Error::cycle(path)));
+        }
         let again = polling.waiter.replace(frame.node.id()).is_some();
         if let Some(path) = context::polls(&frame, &target, cx.waker(), again) {
             *left = None;
@@ -66,6 +75,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         let flight = Arc::clone(flight);
         while !context::suspend(std::slice::from_ref(&target)) {
             // No thread is left: help after all, or say so.
+            let rests = self.rests_until();
             let lent = limit::lend();
             let helped = self.help(&frame);
             drop(lent);
@@ -73,7 +83,7 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
                 self.stop_polling();
                 return Poll::Ready(outcome);
             }
-            if let Some(until) = self.rests_until() {
+            if let Some(until) = rests.or_else(|| self.rests_until()) {
                 let _blocked = context::block_here();
                 flight.cell.wait(interest, Some(until));
             } else if !helped {

@@ -336,10 +336,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             return Ok(woken.is_some());
         }
         // No thread is left to put in our place, or nobody does that: run one of them here.
+        let rests = self.pending().filter_map(Task::rests_until).min();
         if waiting.aside(|| self.pending().any(|task| task.help(&frame)))? {
             return Ok(true);
         }
-        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+        if let Some(until) = rests.or_else(|| self.pending().filter_map(Task::rests_until).min()) {
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
             let _ = waiting.sleep(Some(until), park);
             return Ok(self.deadline.is_none_or(|deadline| now() < deadline));

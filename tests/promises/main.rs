@@ -13,10 +13,11 @@
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 11. [`retries`]: what a run that rests between two attempts holds: nothing.
-//! 12. [`cpython`]: what CPython tests of its own executors, one to one.
-//! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 14. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
-//! 15. [`stress`]: everything at once, by seed; what outlives its task.
+//! 12. [`async_functions`]: runs that are futures, and hold no thread while they wait.
+//! 13. [`cpython`]: what CPython tests of its own executors, one to one.
+//! 14. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
+//! 15. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
+//! 16. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -29,6 +30,7 @@
 )]
 
 mod api;
+mod async_functions;
 mod cpython;
 #[cfg(feature = "testing")]
 mod disk;

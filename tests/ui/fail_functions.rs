@@ -3,7 +3,7 @@
 use memopool::memo;
 
 #[memo]
-async fn future() {}
+async unsafe fn future() {}
 
 #[memo]
 const fn constant() {}

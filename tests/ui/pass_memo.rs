@@ -82,6 +82,25 @@ fn fallible(n: u64) -> FmtResult<u64> {
     if n == 0 { Err(fmt::Error) } else { Ok(n) }
 }
 
+#[memo]
+async fn later(text: &str, n: u64) -> usize {
+    text.len() + n as usize
+}
+
+#[memo(cache_errors, retries = 1)]
+async fn later_fallible(path: &Path) -> Result<Cow<'static, str>, String> {
+    Ok(path.display().to_string().into())
+}
+
+#[memo(in_memory, infallible, deps(later))]
+async fn later_anything(owned: Vec<u8>) -> Result<Arc<()>, ()> {
+    drop(owned);
+    Err(())
+}
+
+#[memo]
+async fn later_nothing() {}
+
 // Each depends on the other.
 #[memo(deps(odd))]
 fn even(n: u64) -> bool {

@@ -165,6 +165,16 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = frame else { return Ok(true) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waker = Waker::from(Arc::clone(&self.ready));
+        if frame.polled {
+            let told = |node| graph().await_polled(&frame.node, node, &waker);
+            return match nodes.iter().find_map(told) {
+                None => Ok(true),
+                Some(path) => {
+                    polled.waiter = None;
+                    Err(Error::cycle(path))
+                }
+            };
+        }
         if first {
             nodes.iter().for_each(|node| _ = context::polls(&frame, node, &waker, false));
             cx.waker().wake_by_ref();
@@ -179,11 +189,12 @@ impl<R: Send + Sync + 'static> Waiting<R> {
             return Ok(true);
         }
         // No thread is left: help after all, or say so.
+        let rests = self.pending().filter_map(Task::rests_until).min();
         let _lent = limit::lend();
         if self.pending().any(|task| task.help(&frame)) {
             return Ok(false);
         }
-        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+        if let Some(until) = rests.or_else(|| self.pending().filter_map(Task::rests_until).min()) {
             let _blocked = context::block_here();
             self.ready.parker.park(Some(until));
             return Ok(false);
