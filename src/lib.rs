@@ -97,6 +97,7 @@
 //! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
+//! | `report` | no | [`Pool::report`](https://docs.rs/memopool/latest/memopool/report/): what the pool saved, as a page with charts and as JSON | serde_json |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
@@ -111,6 +112,8 @@ mod flight;
 mod ids;
 mod memo;
 mod pool;
+#[cfg(feature = "report")]
+pub mod report;
 mod run;
 mod sync;
 mod task;
@@ -165,3 +168,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page about reports.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/report.md")]
+struct ReportPage;

@@ -61,6 +61,9 @@ pub(crate) struct Engine {
     spillers: RwLock<BTreeMap<u32, Spiller>>,
     /// What `spawn` runs: not part of the statistics of calls.
     pub(super) spawned: Arc<Tally>,
+    /// What the report is made from, beyond the tallies.
+    #[cfg(feature = "report")]
+    pub(crate) recorder: crate::report::record::Recorder,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
 }
@@ -84,6 +87,8 @@ impl Engine {
             tallies: RwLock::default(),
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
+            #[cfg(feature = "report")]
+            recorder: crate::report::record::Recorder::new(),
             handles: AtomicUsize::new(1),
         })
     }
@@ -207,6 +212,17 @@ impl Engine {
             disk.add_to(&mut stats);
         }
         stats
+    }
+
+    #[cfg(feature = "report")]
+    pub(super) fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.tallies.read().values().cloned().collect()
+    }
+
+    /// The clock's time.
+    #[cfg(feature = "report")]
+    pub(crate) fn clock(&self) -> std::time::SystemTime {
+        self.clock.now()
     }
 
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {

@@ -88,9 +88,15 @@ impl<R: Send + Sync + 'static> Run<R> {
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
         let frame = context::enter(frame(&self.engine, &self.flight));
         if self.stage != Stage::Compute {
+            #[cfg(feature = "report")]
+            let asked = now();
             match self.approach(helped) {
                 Next::Compute => {}
-                Next::Found(outcome, meta) => return self.found(outcome, &meta),
+                Next::Found(outcome, meta) => {
+                    #[cfg(feature = "report")]
+                    super::record::read(&self.engine, &self.flight.origin, asked, asked.elapsed());
+                    return self.found(outcome, &meta);
+                }
                 Next::Requeue => {
                     drop(frame);
                     return self.defer(None);
@@ -108,9 +114,13 @@ impl<R: Send + Sync + 'static> Run<R> {
         let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
         let inside = turn.as_ref().map(Turn::run);
         let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        #[cfg(feature = "report")]
+        let why = super::record::missed(&engine, &flight.origin, core.as_deref());
         let started = now();
         let result = bench.attempt(attempts);
         let took = started.elapsed();
+        #[cfg(feature = "report")]
+        super::record::ran(&engine, &flight.origin, why, started, took);
         context::resume();
         drop(inside);
         drop(turn);
@@ -281,6 +291,10 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return guard.fail(outcome);
         };
         let Keep { weight, kept, expires, cost } = keep;
+        #[cfg(feature = "report")]
+        if let Some(bytes) = weight.or(kept.as_ref().map(|kept| kept.encoded.bytes)) {
+            tally.record.sized(bytes);
+        }
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
                 disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));

@@ -10,6 +10,7 @@
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
+//! 11. `record` — what runs write down for the report (feature `report`).
 //!
 //! # Hot path and cold path
 //!
@@ -32,6 +33,8 @@ pub(crate) mod identity;
 pub(crate) mod key;
 mod limit;
 pub(crate) mod named;
+#[cfg(feature = "report")]
+mod record;
 mod spawn;
 mod storage;
 
@@ -234,8 +237,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        let fate = (!self.refresh).then_some(Fate::Expired);
-        engine.displaced(slot.hash(), displaced, fate);
+        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
+        engine.displaced(slot.hash(), displaced, Some(fate));
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);

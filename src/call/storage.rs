@@ -136,7 +136,13 @@ impl<R: Send + Sync + 'static> Run<R> {
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Option<(Outcome<R>, Meta)> {
         match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
             Found::Value(outcome, meta) => Some((outcome, meta)),
-            Found::Nothing(_) => None,
+            Found::Nothing(_fate) => {
+                #[cfg(feature = "report")]
+                if let Some(fate) = _fate {
+                    self.engine.note(&self.flight.origin, fate);
+                }
+                None
+            }
         }
     }
 

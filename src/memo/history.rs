@@ -26,6 +26,7 @@ pub(crate) enum Fate {
     NotWeighed,
     Corrupt,
     TypeChanged,
+    Refreshed,
 }
 
 /// See the [module](self).
@@ -61,6 +62,7 @@ impl History {
             NotWeighed,
             Corrupt,
             TypeChanged,
+            Refreshed,
         ]
         .into_iter()
         .find(|fate| *fate as u64 == word & 0xff)

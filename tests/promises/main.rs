@@ -11,7 +11,8 @@
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 11. [`cpython`]: what CPython tests of its own executors, one to one.
-//! 12. [`stress`]: everything at once, by seed; what outlives its task.
+//! 12. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
+//! 13. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -32,7 +33,12 @@ mod futures;
 mod keys;
 mod limits;
 mod memory;
+#[cfg(feature = "report")]
+#[path = "../common/page.rs"]
+mod page;
 mod patterns;
+#[cfg(feature = "report")]
+mod report;
 mod run;
 mod several;
 #[cfg(feature = "stream")]
