@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::event::{Event, Listener, tell};
 use crate::ids;
 use crate::memo::disk::tier::Tier;
+use crate::observe;
 use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
@@ -271,8 +272,9 @@ impl Builder {
     /// ```
     pub fn build(self) -> Result<Pool, Error> {
         let max_os_threads = self.check()?;
-        let disk = self.disk.map(|disk| Tier::open(disk, self.on_event.clone(), &self.name)).transpose()?;
-        let on_event = self.on_event.clone();
+        let on_event = observe::listener(self.on_event);
+        let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
+        let told = on_event.clone();
         let runner = Runner::new(
             ids::unique(),
             Plan {
@@ -285,11 +287,11 @@ impl Builder {
                 on_thread_start: self.on_thread_start,
                 executor: self.executor,
                 on_thread_failed: Box::new(move |error| {
-                    tell(on_event.as_ref(), &Event::ThreadFailed { error });
+                    tell(told.as_ref(), &Event::ThreadFailed { error });
                 }),
             },
         );
-        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, self.on_event)))
+        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event)))
     }
 
     /// The number of threads in all, if everything is as it should be.

@@ -174,6 +174,22 @@ impl Error {
         }
     }
 
+    /// What kind it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.root() {
+            Kind::Failed { .. } => "failed",
+            Kind::Panic { .. } => "panic",
+            Kind::Cancelled => "cancelled",
+            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
+            Kind::Cycle { .. } => "cycle",
+            Kind::Shutdown => "shutdown",
+            Kind::Full { .. } => "full",
+            Kind::Invalid { .. } => "invalid",
+            Kind::Store { .. } => "store",
+            Kind::Via { .. } => unreachable!("root() looks through it"),
+        }
+    }
+
     fn root(&self) -> &Kind {
         let mut kind = &*self.0;
         while let Kind::Via { inner, .. } = kind {
@@ -225,19 +241,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.root() {
-            Kind::Failed { .. } => "failed",
-            Kind::Panic { .. } => "panic",
-            Kind::Cancelled => "cancelled",
-            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
-            Kind::Cycle { .. } => "cycle",
-            Kind::Shutdown => "shutdown",
-            Kind::Full { .. } => "full",
-            Kind::Invalid { .. } => "invalid",
-            Kind::Store { .. } => "store",
-            Kind::Via { .. } => unreachable!("root() looks through it"),
-        };
-        write!(f, "Error({kind}: {self})")
+        write!(f, "Error({}: {self})", self.kind())
     }
 }
 

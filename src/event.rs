@@ -16,6 +16,41 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 ///
 /// Names and figures only, never argument values.
 ///
+/// # With `tracing`
+///
+/// With the feature `tracing` each event is one of `tracing`'s, too, with the target `memopool`: hits and joins at the level
+/// `TRACE`; what had to run (started, computed, failed, retried) at `DEBUG`; what is damaged, not kept or degraded at `WARN`.
+/// Each run has a span `run` at `DEBUG`, with the fields `function` and `key` (the first digits of its digest). It is a child
+/// of the span in which the call was submitted, whichever thread runs it, and follows from those in which it was joined.
+/// What an error or a panic of a function says is left out, since it may quote an argument.
+///
+/// # With `metrics`
+///
+/// With the feature `metrics` each event is counted, by a counter or histogram of that facade. All have the label `function`,
+/// but for the last two counters. Install the recorder before the pool is built: its meters are looked up once.
+///
+/// | counter | unit | counts |
+/// |---|---|---|
+/// | `memopool_memory_hits_total` | submissions | answered from memory |
+/// | `memopool_disk_hits_total` | runs | spared by the disk |
+/// | `memopool_joined_total` | submissions | that joined a run in flight |
+/// | `memopool_computed_total` | runs | that ended in a value |
+/// | `memopool_failed_total` | runs | that ended in an error |
+/// | `memopool_panicked_total` | runs | that ended in a panic |
+/// | `memopool_retried_total` | attempts | that failed and were made again |
+/// | `memopool_evicted_total` | values | that had to make room in memory |
+/// | `memopool_not_stored_total` | values | that could not be kept |
+/// | `memopool_corrupt_total` | entries | on disk that were not believed |
+/// | `memopool_store_failed_total` | times | that the disk tier stopped working |
+/// | `memopool_thread_failed_total` | threads | that the system did not give |
+///
+/// | histogram | unit | of |
+/// |---|---|---|
+/// | `memopool_run_seconds` | seconds | each run that ended in a value, waits for nested tasks included |
+/// | `memopool_disk_hit_bytes` | bytes | each result read from disk, as encoded |
+///
+/// Spawned closures are runs of the function `a spawned closure`.
+///
 /// # Examples
 ///
 /// ```

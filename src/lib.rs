@@ -95,9 +95,12 @@
 //! | feature | default | effect | cost |
 //! |---|---|---|---|
 //! | `stream` | no | `AsCompleted::into_stream`, `Map::into_stream`: the same for async code | futures-core |
+//! | `progress` | no | `Map::progress`, `AsCompleted::progress`: a bar on the terminal in one call | indicatif |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
 //! | `report` | no | [`Pool::report`](https://docs.rs/memopool/latest/memopool/report/): what the pool saved, as a page with charts and as JSON | serde_json |
+//! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
+//! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
@@ -111,6 +114,7 @@ mod event;
 mod flight;
 mod ids;
 mod memo;
+mod observe;
 mod pool;
 #[cfg(feature = "report")]
 pub mod report;
@@ -141,6 +145,8 @@ pub use run::{Executor, Job};
 #[cfg(feature = "stream")]
 pub use task::map::stream::MapStream;
 pub use task::map::{DEFAULT_WINDOW, Map};
+#[cfg(feature = "progress")]
+pub use task::progress::Progress;
 #[cfg(feature = "stream")]
 pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};

@@ -13,19 +13,23 @@
 
 mod input;
 mod lexer;
+mod report;
+mod similar;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressIterator, ProgressStyle};
+use indicatif::ProgressIterator;
 use input::{Asked, Source};
 use lexer::lex;
 use memopool::{Error, Key, Pool, Stats, memo};
+use report::{Overall, Share, bar, timed};
 use serde::{Deserialize, Serialize};
+use similar::{duplicates, signature};
 
 /// What there is to count, in one file or several.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -69,25 +73,6 @@ fn measure(text: &str) -> Result<Measures, Error> {
     Ok(Measures { lines: text.lines().count(), bytes: text.len(), comment_bytes: comments.len(), words })
 }
 
-/// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens, give or
-/// take 3 %.
-#[memo(deps(lex))]
-fn signature(text: &str) -> Result<Vec<u32>, Error> {
-    let tokens = &pool().run(lex::call(text))?.tokens;
-    if tokens.len() < 100 {
-        return Ok(Vec::new()); // so short that they are alike by chance
-    }
-    let mut least = vec![u32::MAX; 256];
-    for run in tokens.windows(5) {
-        let run =
-            run.iter().fold(0, |hash: u32, token| (hash ^ token).wrapping_mul(0x85eb_ca6b).rotate_left(13));
-        for (least, n) in least.iter_mut().zip(0x9e37_79b9_u32..) {
-            *least = (*least).min((run ^ n).wrapping_mul(n.wrapping_mul(0xc2b2_ae35) | 1));
-        }
-    }
-    Ok(least)
-}
-
 /// All about one file. Its text is the whole key, so copies share one run, whatever they are called.
 #[memo(deps(measure, signature))]
 fn summarize(text: &str) -> Result<Summary, Error> {
@@ -109,59 +94,32 @@ fn crate_report(files: &[File]) -> Measures {
     sum
 }
 
-/// Files of different crates that are alike but not equal: two indices and the percentage, the longest file first.
-#[memo]
-fn duplicates(files: &[File]) -> Vec<(usize, usize, usize)> {
-    let (mut last, mut candidates) = (HashMap::new(), BTreeSet::new());
-    for (i, file) in files.iter().enumerate() {
-        for band in file.summary.signature.chunks(8).enumerate() {
-            candidates.extend(last.insert(band, i).map(|before| (before, i)));
-        }
-    }
-    let compare = |(i, j): (usize, usize)| {
-        let (a, b) = (&files[i], &files[j]);
-        let same = a.summary.signature.iter().zip(&b.summary.signature).filter(|(a, b)| a == b).count();
-        let percent = 100 * same / a.summary.signature.len();
-        (percent >= 80 && a.krate != b.krate && a.key != b.key).then_some((i, j, percent))
-    };
-    let mut pairs: Vec<_> = candidates.into_iter().filter_map(compare).collect();
-    pairs.sort_by_key(|&(i, ..)| Reverse(files[i].summary.measures.lines));
-    pairs
-}
-
-/// The report on everything; `files` are sorted by crate.
+/// Everything, from which `report.rs` writes the report; `files` are sorted by crate.
 #[memo(deps(crate_report, duplicates))]
-fn overall(files: &[File]) -> Result<String, Error> {
+fn overall(files: &[File]) -> Result<Overall, Error> {
     let pairs = pool().submit(duplicates::call(files));
     let crates: Vec<&[File]> = files.chunk_by(|a, b| a.krate == b.krate).collect();
-    let sums =
-        pool().map(crates.iter().map(|files| crate_report::call(files))).collect::<Result<Vec<_>, _>>()?;
-    let lines: usize = sums.iter().map(|sum| sum.lines).sum();
-    let copies = files.len() - files.iter().map(|file| file.key).collect::<BTreeSet<_>>().len();
-    let mut text = format!("{} files of {} crates, {lines} lines", files.len(), crates.len());
-    text += &format!("\n\n{:<30}{:>8}{:>12}{:>12}\n", "the largest crates", "files", "lines", "comments");
-    let mut largest: Vec<_> = crates.iter().zip(&sums).collect();
-    largest.sort_by_key(|(_, sum)| Reverse(sum.lines));
-    for (files, sum) in largest.iter().take(8) {
-        let percent = 100 * sum.comment_bytes / sum.bytes.max(1);
-        text += &format!("  {:<28}{:>8}{:>12}{percent:>10} %\n", files[0].krate, files.len(), sum.lines);
-    }
+    let sums = pool().map(crates.iter().map(|files| crate_report::call(files))).try_collect()?;
     let mut words: BTreeMap<&str, usize> = BTreeMap::new();
     sums.iter().flat_map(|sum| &sum.words).for_each(|(word, n)| *words.entry(word).or_default() += n);
-    let mut words: Vec<_> = words.into_iter().collect();
+    let mut words: Vec<_> = words.into_iter().map(|(word, n)| (word.to_owned(), n)).collect();
     words.sort_by_key(|&(_, n)| Reverse(n));
-    let words: Vec<_> = words.iter().take(8).map(|(word, n)| format!("{word} ({n})")).collect();
-    text += &format!("\nlong words in comments: {}\n", words.join(", "));
-    let pairs = pairs.wait()?;
-    text += &format!(
-        "\n{copies} files are copies of another, and {} pairs between crates are alike\n",
-        pairs.len()
-    );
-    for &(i, j, percent) in pairs.iter().take(8) {
-        let [a, b] = [i, j].map(|i| format!("{} {}", files[i].krate, files[i].path));
-        text += &format!("  {percent:>3} %  {a}, {b}\n");
-    }
-    Ok(text)
+    words.truncate(8);
+    let share = |(files, sum): (&&[File], &Arc<Measures>)| Share {
+        krate: files[0].krate.clone(),
+        files: files.len(),
+        lines: sum.lines,
+        comment_percent: 100 * sum.comment_bytes / sum.bytes.max(1),
+    };
+    let (pairs, name) = (pairs.wait()?, |i: usize| format!("{} {}", files[i].krate, files[i].path));
+    Ok(Overall {
+        files: files.len(),
+        copies: files.len() - files.iter().map(|file| file.key).collect::<BTreeSet<_>>().len(),
+        crates: crates.iter().zip(&sums).map(share).collect(),
+        words,
+        pairs: pairs.len(),
+        alike: pairs.iter().take(8).map(|&(i, j, percent)| (percent, name(i), name(j))).collect(),
+    })
 }
 
 /// Reads a file and summarizes it. Not memoized: another day, the file may read differently.
@@ -175,29 +133,16 @@ fn load(source: Source) -> Result<File, String> {
 
 /// The whole pipeline: the report, and a line for each file that was skipped.
 fn run(pool: &Pool, sources: &[Source], title: &'static str) -> Result<(String, Vec<String>), Error> {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} files").expect("a valid template");
-    let bar = ProgressBar::new(sources.len() as u64).with_style(style).with_message(title);
-    let bar = bar.with_finish(ProgressFinish::AndClear);
-    let spawn = |source: &Source| {
-        let source = source.clone();
-        pool.spawn(|| load(source))
-    };
-    let tasks: Vec<_> = sources.iter().map(spawn).collect();
+    let load = |source: Source| pool.spawn(|| load(source));
+    let tasks: Vec<_> = sources.iter().cloned().map(load).collect();
     let (mut files, mut skipped) = (Vec::new(), Vec::new());
-    for task in tasks.iter().progress_with(bar) {
+    for task in tasks.iter().progress_with(bar(sources.len(), title)) {
         match &*task.wait()? {
             Ok(file) => files.push(file.clone()),
             Err(line) => skipped.push(line.clone()),
         }
     }
     Ok((pool.run(overall::call(&files))?.to_string(), skipped))
-}
-
-/// Runs `f`, and says how long it took.
-#[expect(clippy::disallowed_methods, reason = "measuring is the point here")]
-fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    (f(), start.elapsed())
 }
 
 /// What the memory was good for.

@@ -24,6 +24,7 @@ use crate::memo::disk::payload::{Meta, Packed};
 use crate::memo::disk::put::Permit;
 use crate::memo::disk::tier::Tier;
 use crate::memo::history::Fate;
+use crate::observe::Span;
 use crate::run::context::{self, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::{AnyNode, Node};
@@ -40,6 +41,8 @@ pub(crate) struct Origin {
     pub(crate) runner: Arc<Runner>,
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
+    /// Opened where it was submitted, entered where it runs.
+    pub(crate) span: Span,
 }
 
 /// A flight of this crate's calls.
@@ -58,6 +61,8 @@ pub(crate) struct Run<R: 'static> {
     pub(super) attempts: Attempts<R>,
     pub(super) ticket: Ticket,
     pub(super) stage: Stage,
+    /// The disk had a record of it that could not be decoded.
+    pub(super) doubtful: bool,
     /// To write to the disk; `None` without one.
     pub(super) permit: Option<Permit>,
     /// For a slot; `None` without a limit.
@@ -342,7 +347,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let mut bytes = None;
         if let Some(disk) = self.disk_for(core, permit) {
             storage::announce(self.engine, disk, core, &origin.tally);
-            let checked = origin.tally.checked.load(Ordering::Relaxed);
+            let doubtful = permit.is_some_and(Permit::is_doubtful);
+            let checked = !doubtful && origin.tally.checked.load(Ordering::Relaxed);
             match storage::encode(disk, core, value, checked) {
                 Ok(kept) => {
                     // What was streamed to a file was not read back.
@@ -430,7 +436,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 /// What a thread knows while it runs a body, or its callbacks.
 pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
     let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
-    Frame { node: Arc::clone(flight) as AnyNode, runner: Arc::clone(&engine.runner), pool }
+    let (node, span) = (Arc::clone(flight) as AnyNode, flight.origin.span.clone());
+    Frame { node, runner: Arc::clone(&engine.runner), pool, span }
 }
 
 impl Engine {
@@ -444,7 +451,8 @@ impl Engine {
 impl Origin {
     pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
         let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
-        Origin { key, tally, runner, from_disk: AtomicBool::new(false) }
+        let span = Span::of_run(tally.name, key.as_ref());
+        Origin { key, tally, runner, from_disk: AtomicBool::new(false), span }
     }
 
     /// `name(#short-key)`, or the name alone.

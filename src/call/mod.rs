@@ -275,6 +275,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             }
             Peek::Running((flight, interest)) => {
                 count(&tally.joined);
+                flight.origin.span.joined();
                 engine.emit(&Event::Joined { function: tally.name });
                 Some(Task::in_flight(flight, interest, Some(Source::Joined)))
             }
@@ -477,7 +478,18 @@ impl<R: Send + Sync + 'static> Launch<R> {
         let runner = Arc::clone(&engine.runner);
         let permit = None;
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
-        let run = Run { engine, flight: flight_of_run, guard, core, attempts, ticket, stage, permit, turn };
+        let run = Run {
+            engine,
+            flight: flight_of_run,
+            guard,
+            core,
+            attempts,
+            ticket,
+            stage,
+            doubtful: false,
+            permit,
+            turn,
+        };
         if let Err(run) = flight.cell.arm(run) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
             return;

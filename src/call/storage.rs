@@ -22,6 +22,8 @@
 //! # After the body
 //!
 //! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
+//! Of each function one value is decoded and encoded again first; so is every value in whose place lay a record that could
+//! not be decoded: else what never comes back would be written again by each process.
 //! The claim goes with them and is released when they can be read.
 
 use std::io::{ErrorKind, Write};
@@ -101,8 +103,11 @@ impl<R: Send + Sync + 'static> Run<R> {
         // Once: it is a hash.
         let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            if let Some((outcome, meta)) = self.look(&tier, &core, &key) {
-                return Next::Found(outcome, meta);
+            match self.look(&tier, &core, &key) {
+                Found::Value(outcome, meta) => return Next::Found(outcome, meta),
+                Found::Nothing(fate) => {
+                    self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
+                }
             }
             self.stage = Stage::Claim;
             let runner = &self.engine.runner;
@@ -122,28 +127,24 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Some((outcome, meta)) = self.look(&tier, &core, &key)
+                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
             {
                 return Next::Found(outcome, meta);
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(tier.permit(key, claim));
+        self.permit = Some(tier.permit(key, claim).doubting(self.doubtful));
         Next::Compute
     }
 
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Option<(Outcome<R>, Meta)> {
-        match read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now()) {
-            Found::Value(outcome, meta) => Some((outcome, meta)),
-            Found::Nothing(_fate) => {
-                #[cfg(feature = "report")]
-                if let Some(fate) = _fate {
-                    self.engine.note(&self.flight.origin, fate);
-                }
-                None
-            }
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
+        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now());
+        #[cfg(feature = "report")]
+        if let Found::Nothing(Some(fate)) = &found {
+            self.engine.note(&self.flight.origin, *fate);
         }
+        found
     }
 
     /// The run stops here, before its body, and goes on as `next` says.

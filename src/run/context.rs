@@ -11,6 +11,7 @@ use std::task::Waker;
 use super::limit::{self, Lent};
 use super::wait_graph::AnyNode;
 use super::{Runner, graph};
+use crate::observe::{InSpan, Span};
 use crate::sync::Arc;
 
 /// A thread that is not ours (an [`Executor`](crate::Executor)'s) is trusted to have this much stack left when it
@@ -24,6 +25,8 @@ pub(crate) struct Frame {
     pub(crate) runner: Arc<Runner>,
     /// The pool, for `Pool::current()`: a type that this stage does not know.
     pub(crate) pool: Arc<dyn Any + Send + Sync>,
+    /// Entered with the body.
+    pub(crate) span: Span,
 }
 
 #[derive(Clone, Copy)]
@@ -91,6 +94,7 @@ pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
 
 /// Enters a body; the frame is left when the value is dropped.
 pub(crate) fn enter(frame: Frame) -> Entered {
+    let span = frame.span.clone().enter();
     let stack = STACK.get();
     if stack.is_none() {
         STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
@@ -100,6 +104,7 @@ pub(crate) fn enter(frame: Frame) -> Entered {
         stack_was_set: stack.is_some(),
         awaiting: AWAITING.replace(false),
         polled: POLLED.replace(false),
+        _span: span,
     }
 }
 
@@ -108,6 +113,7 @@ pub(crate) struct Entered {
     stack_was_set: bool,
     awaiting: bool,
     polled: bool,
+    _span: InSpan,
 }
 
 impl Drop for Entered {

@@ -3,7 +3,8 @@
 //! A node is a task whose body is running. While the body waits, the node has *branches*: the tasks it waits for. A wait
 //! for one task has one branch; a wait for several (`wait` for the first, `as_completed`, several futures polled) is an
 //! or-edge: any of them lets it go on. A node *goes on* if it has no branches (it runs, or will be run), or if one of its
-//! branches is done (it is about to wake, unless that one's stack lies on top of its own).
+//! branches is done (it is about to wake, unless that one's stack lies on top of its own), or if it has polled a future
+//! only once so far (it has not gone to sleep: it may be about to poll one that is ready).
 //!
 //! # Invariant
 //!
@@ -14,7 +15,8 @@
 //! A *starving* task closes cycles of another kind: it is queued in a pool whose threads all wait, at its hard cap. It will
 //! be run when any of that pool's bodies goes on, so to [`Graph::is_hopeless`] it waits for any of them. That is asked by
 //! each waiter after its edge is entered and its thread is counted as blocked; whichever of several comes last sees all
-//! the others.
+//! the others. Where nothing starves, nobody is told that threads are missing: a closed set of bodies that poll each
+//! other lasts only until the one who closed it polls again, and that one is told of the cycle.
 //!
 //! # Transitions, all under the one lock
 //!
@@ -68,10 +70,27 @@ pub(crate) struct Graph {
 struct Waits {
     waiter: AnyNode,
     branches: Vec<AnyNode>,
+    way: Way,
+    /// Those branches that are polled futures.
+    polled: Vec<Polled>,
+}
+
+/// How a body waits for its branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It polls them.
+    Polls,
+    /// Its thread sleeps until one of them is done.
+    Sleeps,
     /// Its stack lies below that of its one branch: it can't go on before that has returned, done or not.
-    pinned: bool,
-    /// The wakers of those branches that are polled futures.
-    wakers: Vec<(u64, Waker)>,
+    Pinned,
+}
+
+struct Polled {
+    id: u64,
+    waker: Waker,
+    /// It was pending at a second poll, or a later one: whoever polls it may sleep now.
+    again: bool,
 }
 
 impl Graph {
@@ -82,12 +101,12 @@ impl Graph {
             drop(waits);
             return Err(labels(&path));
         }
-        Ok(self.enter(waits, waiter, targets, false))
+        Ok(self.enter(waits, waiter, targets, Way::Sleeps))
     }
 
     /// Enters the wait of a body that runs `target` on top of its own stack. Nothing to check: `target` was queued.
     pub(crate) fn pin(&self, waiter: &AnyNode, target: AnyNode) -> Blocked<'_> {
-        self.enter(self.waits.lock(), waiter, vec![target], true)
+        self.enter(self.waits.lock(), waiter, vec![target], Way::Pinned)
     }
 
     fn enter(
@@ -95,12 +114,12 @@ impl Graph {
         mut waits: MutexGuard<'_, BTreeMap<u64, Waits>>,
         waiter: &AnyNode,
         targets: Vec<AnyNode>,
-        pinned: bool,
+        way: Way,
     ) -> Blocked<'_> {
         let entry = waits.entry(waiter.id()).or_insert_with(|| Waits::of(waiter));
         let before = mem::replace(&mut entry.branches, targets);
-        let was_pinned = mem::replace(&mut entry.pinned, pinned);
-        Blocked { graph: self, waiter: waiter.id(), before, was_pinned }
+        let way = mem::replace(&mut entry.way, way);
+        Blocked { graph: self, waiter: waiter.id(), before, way }
     }
 
     /// Adds a future that `waiter`'s body polls. With `check`, says which cycle its pending futures close, if so.
@@ -118,8 +137,8 @@ impl Graph {
         if entry.branches.iter().all(|branch| branch.id() != id) {
             entry.branches.push(Arc::clone(target));
         }
-        let before = entry.wakers.extract_if(.., |(of, _)| *of == id).next();
-        entry.wakers.push((id, waker));
+        let before = entry.polled.extract_if(.., |polled| polled.id == id).next();
+        entry.polled.push(Polled { id, waker, again: check });
         let path = if check { closed(&waits, waiter, &waits[&waiter.id()].branches) } else { None };
         // Who is told goes on: in the same critical section, so that nobody else is told of the same cycle.
         let told = match &path {
@@ -136,18 +155,18 @@ impl Graph {
         let mut waits = self.waits.lock();
         let Some(entry) = waits.get_mut(&waiter) else { return };
         let branch = entry.branches.extract_if(.., |branch| branch.id() == target).next();
-        let waker = entry.wakers.extract_if(.., |(of, _)| *of == target).next();
+        let polled = entry.polled.extract_if(.., |polled| polled.id == target).next();
         let (mut woken, mut removed) = (Vec::new(), None);
         if entry.branches.is_empty() {
             removed = waits.remove(&waiter);
         } else if closed(&waits, &waits[&waiter].waiter, &waits[&waiter].branches).is_some()
             && let Some(entry) = waits.get_mut(&waiter)
         {
-            woken = mem::take(&mut entry.wakers);
+            woken = mem::take(&mut entry.polled);
         }
         drop(waits);
-        drop((branch, waker, removed));
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        drop((branch, polled, removed));
+        woken.into_iter().for_each(|polled| polled.waker.wake());
     }
 
     /// `waiter`'s body has ended: whatever it polled, it waits no more.
@@ -156,10 +175,11 @@ impl Graph {
         drop(left);
     }
 
-    /// Whether a wait for any of `targets` would never end for want of a thread: nothing they depend on goes on.
+    /// Whether a wait for any of `targets` would never end for want of a thread: some of what they depend on starves, and
+    /// nothing of it goes on.
     pub(crate) fn is_hopeless(&self, targets: &[AnyNode]) -> bool {
         let waits = self.waits.lock();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut starves) = (BTreeSet::new(), false);
         let mut next = targets.to_vec();
         while let Some(node) = next.pop() {
             if !seen.insert(node.id()) {
@@ -167,15 +187,17 @@ impl Graph {
             }
             match waits.get(&node.id()) {
                 _ if node.is_done() => return false,
+                Some(entry) if entry.is_awake() => return false,
                 Some(entry) if !entry.branches.is_empty() => next.extend(entry.branches.iter().cloned()),
                 _ if node.is_starving() => {
+                    starves = true;
                     let bodies = waits.values().filter(|entry| entry.waiter.home() == node.home());
                     next.extend(bodies.map(|entry| Arc::clone(&entry.waiter)));
                 }
                 _ => return false,
             }
         }
-        true
+        starves
     }
 
     /// Whether that body waits for something.
@@ -197,12 +219,18 @@ impl Graph {
 impl Waits {
     /// It does not go on by itself.
     fn waits(&self) -> bool {
-        let goes_on = self.branches.iter().any(|branch| branch.is_done());
-        !self.branches.is_empty() && (self.pinned || !goes_on)
+        let goes_on = self.is_awake() || self.branches.iter().any(|branch| branch.is_done());
+        !self.branches.is_empty() && (self.way == Way::Pinned || !goes_on)
+    }
+
+    /// It polls, and will do so at least once more before it sleeps.
+    fn is_awake(&self) -> bool {
+        self.way == Way::Polls && self.polled.iter().any(|polled| !polled.again)
     }
 
     fn of(waiter: &AnyNode) -> Waits {
-        Waits { waiter: Arc::clone(waiter), branches: Vec::new(), pinned: false, wakers: Vec::new() }
+        let waiter = Arc::clone(waiter);
+        Waits { waiter, branches: Vec::new(), way: Way::Polls, polled: Vec::new() }
     }
 }
 
@@ -212,7 +240,7 @@ pub(crate) struct Blocked<'g> {
     graph: &'g Graph,
     waiter: u64,
     before: Vec<AnyNode>,
-    was_pinned: bool,
+    way: Way,
 }
 
 impl Drop for Blocked<'_> {
@@ -223,7 +251,7 @@ impl Drop for Blocked<'_> {
             waits.remove(&self.waiter).map(|entry| entry.branches)
         } else {
             waits.get_mut(&self.waiter).map(|entry| {
-                entry.pinned = self.was_pinned;
+                entry.way = self.way;
                 mem::replace(&mut entry.branches, before)
             })
         };

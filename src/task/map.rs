@@ -15,9 +15,11 @@ use std::iter::Fuse;
 use std::time::{Duration, Instant};
 
 use super::Task;
+use super::progress::Watched;
 use super::wait::Waiting;
 use crate::call::Call;
 use crate::error::Error;
+use crate::flight::Outcome;
 use crate::pool::Pool;
 use crate::sync::{Arc, now};
 
@@ -56,6 +58,7 @@ pub struct Map<I: Iterator, R: Send + Sync + 'static> {
     since: Instant,
     timeout: Option<Duration>,
     over: bool,
+    watched: Watched,
 }
 
 /// What is submitted and was not taken out.
@@ -103,21 +106,21 @@ impl<R: Send + Sync + 'static> Ahead<R> {
         }
     }
 
-    /// The next result, and its place if they come in any order; `None`: not by the deadline.
-    fn next(&mut self, deadline: Option<Instant>) -> Option<(usize, Result<Arc<R>, Error>)> {
+    /// The next task, its result, and its place if they come in any order; `None`: not by the deadline.
+    fn next(&mut self, deadline: Option<Instant>) -> Option<(usize, Task<R>, Outcome<R>)> {
         match self {
             Ahead::Ordered(tasks) => {
                 let result = match tasks.front()?.block(deadline) {
                     Ok(outcome) => outcome?,
                     Err(error) => Err(error),
                 };
-                tasks.pop_front();
-                Some((0, result))
+                Some((0, tasks.pop_front()?, result))
             }
             Ahead::Unordered(come) => {
                 come.waiting.deadline = deadline;
                 let (index, task) = come.waiting.next().ok()?;
-                Some((come.places[index], task.wait()))
+                let result = task.wait();
+                Some((come.places[index], task, result))
             }
         }
     }
@@ -145,6 +148,7 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
             since: now(),
             timeout: None,
             over: false,
+            watched: Watched::default(),
         }
     }
 
@@ -168,6 +172,34 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// Shows a bar on the terminal while the results are taken out: how many there were, how many came from the cache,
+    /// how many failed (feature `progress`). Takes a name, or an `indicatif` bar of your own: see
+    /// [`Progress`](crate::Progress). Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let lex = Func::new("lex", |text: String| text.split_whitespace().count());
+    /// let files = ["a b c", "d e", "a b c"];
+    /// let pool = Pool::new();
+    /// let counts = pool.map(files.iter().map(|file| lex.call(file.to_string()))).progress("lexing").try_collect()?;
+    /// assert_eq!(counts.len(), 3); // and on a terminal: lexing [####…####] 3/3 1 joined in 0s
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[cfg(feature = "progress")]
+    pub fn progress(mut self, progress: impl Into<crate::Progress>) -> Self {
+        self.watched = Watched::by(progress.into(), self.to_come());
+        self
+    }
+
+    /// How many results are to come, at least and at most.
+    fn to_come(&self) -> (usize, Option<usize>) {
+        let ahead = self.ahead.len() + usize::from(self.held.is_some());
+        let (least, most) = self.calls.size_hint();
+        (least.saturating_add(ahead), most.and_then(|most| most.checked_add(ahead)))
     }
 }
 
@@ -219,9 +251,19 @@ where
         let deadline = self.deadline();
         self.fill(|pool, call| pool.submit_until(call, deadline));
         if self.submitted() == 0 {
+            self.watched.over();
             return None;
         }
-        Some(self.ahead.next(deadline).unwrap_or_else(|| (0, Err(self.late()))))
+        let Some((place, task, result)) = self.ahead.next(deadline) else {
+            return Some((0, Err(self.late())));
+        };
+        self.took(&task, &result);
+        Some((place, result))
+    }
+
+    /// A task was taken out.
+    fn took(&self, task: &Task<R>, result: &Outcome<R>) {
+        self.watched.saw(task, || result.is_err(), || self.to_come());
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -236,6 +278,7 @@ where
     /// The deadline has passed: this is the end.
     fn late(&mut self) -> Error {
         self.over = true;
+        self.watched.over();
         let of = self.submitted();
         let unfinished = self.ahead.abandon() + usize::from(self.held.is_some());
         self.ahead = Ahead::Ordered(VecDeque::new());

@@ -3,6 +3,7 @@
 //! 1. [`wait`] — waiting for several.
 //! 2. [`map`] — many calls, lazily, in order.
 //! 3. [`block`] — what a body enters before its thread sleeps.
+//! 4. [`progress`] — a bar for who waits for many (feature `progress`).
 //!
 //! A task is finished from the start (a hit), or holds one interest in a run in flight. A waiting thread that runs a body
 //! of some pool is part of that body's task, and three things follow, all in [`Task::block`]: the wait is entered in the
@@ -15,6 +16,7 @@
 
 mod block;
 pub(crate) mod map;
+pub(crate) mod progress;
 pub(crate) mod wait;
 
 use std::fmt;

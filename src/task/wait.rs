@@ -15,6 +15,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::block::Blocking;
+use super::progress::Watched;
 use super::{State, Task, no_thread_left};
 use crate::error::Error;
 use crate::flight::cell::Registration;
@@ -106,7 +107,8 @@ pub fn wait<R: Send + Sync + 'static>(
 pub fn as_completed<R: Send + Sync + 'static>(tasks: impl IntoIterator<Item = Task<R>>) -> AsCompleted<R> {
     let mut seen = BTreeSet::new();
     let tasks: Vec<_> = tasks.into_iter().filter(|task| seen.insert(task.id())).collect();
-    AsCompleted { of: tasks.len(), waiting: Some(Waiting::new(tasks, None)), since: now(), timeout: None }
+    let (of, waiting) = (tasks.len(), Some(Waiting::new(tasks, None)));
+    AsCompleted { of, waiting, since: now(), timeout: None, watched: Watched::default() }
 }
 
 /// See [`as_completed`].
@@ -116,6 +118,7 @@ pub struct AsCompleted<R: Send + Sync + 'static> {
     of: usize,
     since: Instant,
     timeout: Option<Duration>,
+    watched: Watched,
 }
 
 impl<R: Send + Sync + 'static> AsCompleted<R> {
@@ -130,11 +133,46 @@ impl<R: Send + Sync + 'static> AsCompleted<R> {
         self
     }
 
+    /// Shows a bar on the terminal while the tasks are taken out: how many there were, how many came from the cache, how many
+    /// failed (feature `progress`). Takes a name, or an `indicatif` bar of your own: see [`Progress`](crate::Progress).
+    /// Default: none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool, as_completed};
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let tasks = Pool::new().submit_all((0..100).map(|n| square.call(n)));
+    /// for task in as_completed(tasks).progress("squaring") {
+    ///     task?.wait()?;
+    /// }
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[cfg(feature = "progress")]
+    #[must_use]
+    pub fn progress(mut self, progress: impl Into<crate::Progress>) -> Self {
+        self.watched = Watched::by(progress.into(), self.to_come());
+        self
+    }
+
+    /// How many tasks are to come, at least and at most.
+    fn to_come(&self) -> (usize, Option<usize>) {
+        let left = self.waiting.as_ref().map_or(0, |waiting| waiting.left);
+        (left, Some(left))
+    }
+
     fn item(&mut self, next: Result<(usize, Task<R>), End>) -> Option<Result<Task<R>, Error>> {
         match next {
-            Ok((_, task)) => Some(Ok(task)),
-            Err(End::Empty) => None,
+            Ok((_, task)) => {
+                self.watched.saw(&task, || matches!(task.try_get(), Some(Err(_))), || self.to_come());
+                Some(Ok(task))
+            }
+            Err(End::Empty) => {
+                self.watched.over();
+                None
+            }
             Err(End::Late) => {
+                self.watched.over();
                 let unfinished = self.waiting.take().map_or(0, |waiting| waiting.left);
                 Some(Err(Error::deadline(unfinished, self.of, self.timeout.unwrap_or_default())))
             }

@@ -12,7 +12,8 @@
 //! 10. [`limits`]: how many bodies may use one resource at a time.
 //! 11. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 12. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
-//! 13. [`stress`]: everything at once, by seed; what outlives its task.
+//! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
+//! 14. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -33,6 +34,8 @@ mod futures;
 mod keys;
 mod limits;
 mod memory;
+#[cfg(feature = "metrics")]
+mod meters;
 #[cfg(feature = "report")]
 #[path = "../common/page.rs"]
 mod page;
@@ -44,6 +47,8 @@ mod several;
 #[cfg(feature = "stream")]
 mod streams;
 mod stress;
+#[cfg(all(feature = "tracing", feature = "testing"))]
+mod traces;
 mod waits;
 #[path = "../common/watchdog.rs"]
 mod watchdog;

@@ -287,6 +287,89 @@ fn a_joined_future_that_leads_back_is_a_cycle() {
     });
 }
 
+/// A body that has polled one of two futures is taken for asleep: another is told of a cycle, though the second one is
+/// ready.
+#[test]
+fn a_body_between_two_polls_does_not_close_a_cycle() {
+    in_time(|| {
+        let pool = pool(2);
+        let (polled, go_on) = (Gate::default(), Gate::default());
+        let (send, receive) = channel::<Task<u64>>();
+        let first = pool.spawn({
+            let (polled, go_on) = (polled.clone(), go_on.clone());
+            move || {
+                let mut back = receive.recv().unwrap();
+                assert!(poll(&mut back).is_pending());
+                polled.open();
+                go_on.pass();
+                3_u64
+            }
+        });
+        let back = pool.spawn({
+            let first = first.clone();
+            move || {
+                polled.pass();
+                let mut future = first.clone();
+                let polls = [poll(&mut future), poll(&mut future)];
+                go_on.open();
+                assert!(polls.iter().all(Poll::is_pending), "{polls:?}");
+                *pollster::block_on(future).unwrap()
+            }
+        });
+        send.send(back.clone()).unwrap();
+        assert_eq!(*first.wait().unwrap(), 3);
+        assert_eq!(*back.wait().unwrap(), 3);
+    });
+}
+
+/// Whoever waits for two bodies that have just polled each other's futures is told that the pool has no thread left.
+#[test]
+fn bodies_that_look_at_each_other_are_no_lack_of_threads() {
+    in_time(|| {
+        let pool = pool(3);
+        let ready = Arc::new(Barrier::new(3));
+        let gate = Gate::default();
+        let looks = |receive: std::sync::mpsc::Receiver<Task<u64>>| {
+            let (ready, gate) = (Arc::clone(&ready), gate.clone());
+            pool.spawn(move || {
+                let mut other = receive.recv().unwrap();
+                assert!(poll(&mut other).is_pending());
+                ready.wait();
+                gate.pass();
+                1_u64
+            })
+        };
+        let (ends, receivers): (Vec<_>, Vec<_>) = [channel(), channel()].into_iter().unzip();
+        let tasks: Vec<_> = receivers.into_iter().map(looks).collect();
+        ends[0].send(tasks[1].clone()).unwrap();
+        ends[1].send(tasks[0].clone()).unwrap();
+        ready.wait();
+        let (started, running) = channel();
+        let waits = pool.spawn({
+            let task = tasks[0].clone();
+            move || {
+                started.send(()).unwrap();
+                task.wait().map(|n| *n)
+            }
+        });
+        running.recv().unwrap();
+        // All three threads are taken: this runs when the last of them has begun to wait, or was refused.
+        pool.spawn({
+            let gate = gate.clone();
+            move || gate.open()
+        })
+        .wait()
+        .unwrap();
+        assert_eq!(waits.wait().unwrap().as_ref().as_ref().unwrap(), &1);
+        assert!(tasks.iter().all(|task| task.wait().is_ok()));
+    });
+}
+
+/// One poll by hand.
+fn poll(task: &mut Task<u64>) -> Poll<Result<Arc<u64>, Error>> {
+    Pin::new(task).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// How a hand-written `join_all` treats its children.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Combinator {

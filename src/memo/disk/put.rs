@@ -13,6 +13,8 @@ pub(crate) struct Permit {
     pub(super) key: [u8; 32],
     pub(super) began: Position,
     pub(super) claim: Mutex<Option<ClaimToken>>,
+    /// A record of this key was there, and could not be decoded.
+    pub(super) doubtful: bool,
 }
 
 /// A result on its way to the disk.
@@ -39,6 +41,15 @@ pub(super) struct Note {
 }
 
 impl Permit {
+    /// The same, of a key whose record could not be decoded.
+    pub(crate) fn doubting(self, doubtful: bool) -> Permit {
+        Permit { doubtful, ..self }
+    }
+
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
     pub(super) fn began(&self) -> Position {
         self.began
     }

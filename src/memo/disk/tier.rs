@@ -156,12 +156,12 @@ impl Tier {
 
     /// A run of that key begins now.
     pub(crate) fn permit(&self, key: [u8; 32], claim: Option<ClaimToken>) -> Permit {
-        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(claim) }
+        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(claim), doubtful: false }
     }
 
     /// For a value that leaves the memory: older than anything others have done since this pool came.
     pub(crate) fn permit_evicted(&self, key: [u8; 32]) -> Permit {
-        Permit { key, began: self.shared.opened(), claim: Mutex::new(None) }
+        Permit { key, began: self.shared.opened(), claim: Mutex::new(None), doubtful: false }
     }
 
     /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its

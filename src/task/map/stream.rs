@@ -80,6 +80,7 @@ where
         loop {
             map.fill(|pool, call| pool.try_submit(call));
             if map.submitted() == 0 {
+                map.watched.over();
                 return Poll::Ready(None);
             }
             let next = match &mut map.ahead {
@@ -90,13 +91,13 @@ where
                 Ahead::Ordered(tasks) => {
                     let front = tasks.front_mut().expect("not empty");
                     let result = Pin::new(front).poll(cx);
-                    if result.is_ready() {
-                        tasks.pop_front();
-                    }
-                    result
+                    result.map(|result| (tasks.pop_front().expect("not empty"), result))
                 }
                 Ahead::Unordered(come) => come.waiting.poll(polled, cx).map(|next| match next {
-                    Ok((_, task)) => task.wait(),
+                    Ok((_, task)) => {
+                        let result = task.wait();
+                        (task, result)
+                    }
                     Err(_) => unreachable!("not empty, and the deadline is kept here"),
                 }),
             };
@@ -106,7 +107,10 @@ where
                 }
                 return Poll::Ready(Some(Err(map.late())));
             }
-            return next.map(Some);
+            return next.map(|(task, result)| {
+                map.took(&task, &result);
+                Some(result)
+            });
         }
     }
 }

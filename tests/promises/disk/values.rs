@@ -329,3 +329,47 @@ fn a_type_is_tried_once() {
         assert!(!is_on_disk(&pool.explain(&func.call(1))));
     });
 }
+
+/// Comes back only if it is even.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+struct Even(u64);
+
+impl From<Even> for u64 {
+    fn from(even: Even) -> u64 {
+        even.0
+    }
+}
+
+impl TryFrom<u64> for Even {
+    type Error = String;
+
+    fn try_from(n: u64) -> Result<Even, String> {
+        if n.is_multiple_of(2) { Ok(Even(n)) } else { Err(format!("{n} is odd")) }
+    }
+}
+
+/// A value that never comes back, of a type whose others do, is written anew by every process, and told as damage each time.
+#[test]
+fn what_did_not_come_back_is_not_written_again() {
+    in_time(|| {
+        let (place, func) = (Place::new(), Func::new("disk::even", Even));
+        let process = |told: &Told| {
+            let pool = build(told.listen(Pool::builder().threads(1)).disk(place.disk()));
+            for n in [2, 3, 4] {
+                assert_eq!(pool.run(func.call(n)).unwrap().0, n);
+            }
+            pool.flush().unwrap();
+            pool.stats()
+        };
+        // The first value of a function is tried, and it comes back: so all are written.
+        assert_eq!(process(&Told::default()).spilled, 3);
+        for later in [1, 0, 0] {
+            let told = Told::default();
+            let stats = process(&told);
+            assert_eq!((stats.disk_hits, stats.computed, stats.spilled), (2, 1, 0), "{stats}");
+            assert_eq!(stats.corrupt, later, "what lies there is told once, then gone");
+            assert_eq!(told.of("NotStored").len(), 1, "{:?}", told.of(""));
+        }
+    });
+}
