@@ -98,7 +98,7 @@
 //! | `progress` | no | `Map::progress`, `AsCompleted::progress`: a bar on the terminal in one call | indicatif |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
-//! | `report` | no | [`Pool::report`](https://docs.rs/memopool/latest/memopool/report/): what the pool saved, as a page with charts and as JSON | serde_json |
+//! | `report` | no | `Pool::report`: what the pool saved, as a page with charts and as JSON | serde_json |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
 //! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |

@@ -38,6 +38,8 @@
 mod machine;
 pub(crate) mod page;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::fmt;

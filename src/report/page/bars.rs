@@ -52,7 +52,7 @@ impl Bars {
         };
         let measured = self.bars().filter(|bar| bar.value.is_some());
         let texts = longest(&mut measured.map(|bar| &*bar.text)).min(width * 0.4) + 8.0;
-        let scale = self.axis.over(self.bars().filter_map(|bar| bar.value));
+        let scale = self.axis.over(self.bars().filter_map(|bar| bar.value), true);
         // The last tick's text may stick out by half.
         let ends = text_width("000 ms") / 2.0;
         let left = names.max(ends) + MARGIN;
@@ -63,10 +63,9 @@ impl Bars {
         let bottom = MARGIN + named * (ROW + GAP) + count.max(1.0) * row + 4.0;
 
         let mut out = String::new();
-        for (at, text) in scale.ticks(|text| (text_width(text) + 6.0) / span) {
-            let x = left + at * span;
-            rule(&mut out, (x, MARGIN), (x, bottom), "grid");
-            label(&mut out, x, bottom + FONT + 2.0, "middle", "tick", &text);
+        let ticks = scale.ticks(|text| (text_width(text) + 6.0) / span);
+        for (at, text) in &ticks {
+            label(&mut out, left + at * span, bottom + FONT + 2.0, "middle", "tick", text);
         }
         let title = fitted(&self.axis.title, width - 2.0 * MARGIN);
         let half = text_width(&title) / 2.0;
@@ -84,24 +83,23 @@ impl Bars {
             }
             for bar in &group.bars {
                 if above {
-                    label(
-                        &mut out,
-                        MARGIN,
-                        y + FONT,
-                        "start",
-                        "name",
-                        &fitted(&bar.name, width - 2.0 * MARGIN),
-                    );
+                    let name = fitted(&bar.name, width - 2.0 * MARGIN);
+                    label(&mut out, MARGIN, y + FONT, "start", "name", &name);
                     y += FONT + 2.0;
                 } else {
                     let name = fitted(&bar.name, names - 8.0);
                     label(&mut out, left - 8.0, y + FONT, "end", "name", &name);
                 }
+                // Piece by piece, so that no line runs through a name.
+                for (at, _) in &ticks {
+                    rule(&mut out, (left + at * span, y), (left + at * span, y + ROW), "grid");
+                }
                 bar.draw(&mut out, (left, span, width), y, bar.value.map(|value| scale.at(value)));
+                rule(&mut out, (left, y), (left, y + ROW), "base");
                 y += ROW;
             }
         }
-        rule(&mut out, (left, MARGIN), (left, bottom), "base");
+        rule(&mut out, (left, bottom), (left + span, bottom), "base");
         framed(width, bottom + FOOT, &self.title, class, &out)
     }
 }

@@ -36,7 +36,8 @@ impl Lines {
     /// The chart, so many pixels wide.
     pub(super) fn svg(&self, width: f64, class: &str) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
-        let (x, y) = (self.x.over(points().map(|at| at.0)), self.y.over(points().map(|at| at.1)));
+        let (x, y) =
+            (self.x.over(points().map(|at| at.0), false), self.y.over(points().map(|at| at.1), false));
         let rows = y.ticks(|_| (FONT + 6.0) / HEIGHT);
         let left = rows.iter().map(|(_, text)| text_width(text)).fold(0.0, f64::max) + 8.0 + MARGIN;
         let right = width - MARGIN - text_width("000 ms") / 2.0;

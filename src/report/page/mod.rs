@@ -160,6 +160,3 @@ fn framed(width: f64, height: f64, name: &str, class: &str, parts: &str) -> Stri
         r#"<svg class="{class}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg">{parts}</svg>"#
     )
 }
-
-#[cfg(test)]
-mod tests;

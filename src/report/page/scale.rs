@@ -80,15 +80,17 @@ impl Axis {
         Axis { title: title.to_owned(), unit, log: false }
     }
 
-    /// The axis over these values: what can't be on it (none, or not above zero on a logarithmic one) is left out.
-    pub(crate) fn over(&self, values: impl IntoIterator<Item = f64>) -> Scale {
+    /// The axis over these values: what can't be on it (none, or not above zero on a logarithmic one) is left out. With
+    /// `room`, the lowest is not at the very end: its bar is to be seen.
+    pub(crate) fn over(&self, values: impl IntoIterator<Item = f64>, room: bool) -> Scale {
         let fits = |value: &f64| value.is_finite() && (!self.log || *value > 0.0);
         let (low, high) = values
             .into_iter()
             .filter(fits)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         match (self.log, low <= high) {
-            (true, true) => self.decades(low, high),
+            (true, true) if room => self.decades(low * 0.8, high),
+            (true, true) => self.decades(low * 1.001, high),
             (true, false) => self.decades(1.0, 10.0),
             (false, true) => self.steps(high.max(low)),
             (false, false) => self.steps(1.0),
@@ -97,8 +99,7 @@ impl Axis {
 
     fn decades(&self, low: f64, high: f64) -> Scale {
         let base = self.unit.base();
-        // A little below the lowest, so that its bar is seen.
-        let (mut from, mut to) = ((low * 0.8).log(base).floor(), (high * 0.999).log(base).ceil());
+        let (mut from, mut to) = (low.log(base).floor(), (high * 0.999).log(base).ceil());
         if to <= from {
             (from, to) = (from, from + 1.0);
         }

@@ -1,4 +1,7 @@
-use super::*;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::machine;
+use super::page::{Axis, Unit};
 
 /// When it fails: "1000 ns", "1.00e3 ms", or a figure without its unit.
 #[test]
@@ -29,7 +32,7 @@ fn axes_hold_what_is_on_them() {
             let few = [vec![], vec![0.0], vec![f64::NAN, -1.0], vec![1.0], vec![1000.0, 1000.0]];
             let many = [vec![3.0, 4.0], vec![0.5, 5e12], vec![1024.0, 1_048_576.0], vec![17.0; 9]];
             for values in few.into_iter().chain(many) {
-                let scale = axis.over(values.iter().copied());
+                let scale = axis.over(values.iter().copied(), true);
                 let ticks = scale.ticks(|_| 0.01);
                 assert!(ticks.len() >= 2, "{axis:?} {values:?} {ticks:?}");
                 assert!(ticks.iter().all(|(at, _)| (0.0..=1.0).contains(at)));
@@ -41,4 +44,14 @@ fn axes_hold_what_is_on_them() {
             }
         }
     }
+}
+
+/// When it fails: a report says that it was made on another day.
+#[test]
+fn dates_are_those_of_the_calendar() {
+    let date = |seconds| machine::date(UNIX_EPOCH + Duration::from_secs(seconds));
+    assert_eq!(date(0), "1970-01-01T00:00:00Z");
+    assert_eq!(date(951_782_400), "2000-02-29T00:00:00Z");
+    assert_eq!(date(1_798_761_599), "2026-12-31T23:59:59Z");
+    assert_eq!(date(4_107_542_400), "2100-03-01T00:00:00Z");
 }
