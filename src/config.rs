@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use self::disk::Disk;
 use crate::call::engine::Engine;
+use crate::call::recorded::Recorded;
 use crate::error::Error;
 use crate::event::{Event, Listener, tell};
 use crate::ids;
@@ -129,6 +130,8 @@ pub struct Builder {
     on_event: Option<Listener>,
     executor: Option<Box<dyn Executor>>,
     clock: Arc<dyn Clock>,
+    #[cfg(feature = "testing")]
+    recorded: bool,
 }
 
 impl Builder {
@@ -146,6 +149,8 @@ impl Builder {
             on_event: None,
             executor: None,
             clock: Arc::new(SystemClock),
+            #[cfg(feature = "testing")]
+            recorded: false,
         }
     }
 
@@ -256,6 +261,31 @@ impl Builder {
         self
     }
 
+    /// Answers from the cache alone: see [`Pool::recorded`] (feature `testing`). Default: what is missing is computed.
+    ///
+    /// The directory of [`disk`](Self::disk) is read once, by `build`, and never written to. Without one nothing is known at
+    /// first; see [`Pool::set_recorded`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-replay-{}", std::process::id()));
+    /// # memopool::Pool::open(&dir)?;
+    /// use memopool::{Disk, Func, Pool};
+    ///
+    /// let pool = Pool::builder().threads(2).disk(Disk::new(&dir)).recorded().build()?;
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// assert!(pool.run(square.call(3)).unwrap_err().is_miss());
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
     /// Checks the settings and makes the pool. No thread starts before the first task.
     ///
     /// # Errors
@@ -270,8 +300,9 @@ impl Builder {
     /// let error = Pool::builder().threads(0).build().unwrap_err();
     /// assert_eq!(error.to_string(), "threads(0..=0): a pool needs at least one thread");
     /// ```
-    pub fn build(self) -> Result<Pool, Error> {
+    pub fn build(mut self) -> Result<Pool, Error> {
         let max_os_threads = self.check()?;
+        let recorded = self.play_back()?;
         let on_event = observe::listener(self.on_event);
         let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
         let told = on_event.clone();
@@ -291,7 +322,17 @@ impl Builder {
                 }),
             },
         );
-        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event)))
+        Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event, recorded)))
+    }
+
+    /// The disk of a recorded pool is a copy from here on.
+    fn play_back(&mut self) -> Result<Recorded, Error> {
+        #[cfg(feature = "testing")]
+        if self.recorded {
+            let copy = self.disk.as_mut().map(crate::testing::Recording::of).transpose()?;
+            return Ok(Recorded::from(copy));
+        }
+        Ok(Recorded::default())
     }
 
     /// The number of threads in all, if everything is as it should be.

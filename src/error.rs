@@ -61,6 +61,11 @@ enum Kind {
     Store {
         reason: String,
     },
+    /// A recorded pool does not have it.
+    Missing {
+        call: String,
+        reason: String,
+    },
     /// A body returned an error of ours: it keeps its nature, and says through whom it came.
     Via {
         function: Arc<str>,
@@ -98,6 +103,10 @@ impl Error {
 
     pub(crate) fn store(reason: impl Into<String>) -> Error {
         Kind::Store { reason: reason.into() }.into()
+    }
+
+    pub(crate) fn missing(call: String, reason: String) -> Error {
+        Kind::Missing { call, reason }.into()
     }
 
     pub(crate) fn shutdown() -> Error {
@@ -158,6 +167,13 @@ impl Error {
         matches!(self.root(), Kind::Store { .. })
     }
 
+    /// The pool is [recorded](crate::Pool::recorded) and does not have the result; the text names the function, the key and
+    /// what to do (feature `testing`).
+    #[cfg(feature = "testing")]
+    pub fn is_miss(&self) -> bool {
+        matches!(self.root(), Kind::Missing { .. })
+    }
+
     /// The text of the panic, when [`is_panic`](Self::is_panic) (a payload that is no string is named as such).
     pub fn panic_message(&self) -> Option<&str> {
         match self.root() {
@@ -186,6 +202,7 @@ impl Error {
             Kind::Full { .. } => "full",
             Kind::Invalid { .. } => "invalid",
             Kind::Store { .. } => "store",
+            Kind::Missing { .. } => "miss",
             Kind::Via { .. } => unreachable!("root() looks through it"),
         }
     }
@@ -234,6 +251,7 @@ impl fmt::Display for Error {
             Kind::Cycle { path } => write!(f, "waiting would never end: {}", path.join(" → ")),
             Kind::Shutdown => f.write_str("the pool is shut down"),
             Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),
+            Kind::Missing { call, reason } => write!(f, "{call} is not recorded: {reason}"),
             Kind::Via { function, inner } => write!(f, "in `{function}`: {inner}"),
         }
     }

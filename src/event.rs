@@ -112,6 +112,8 @@ pub enum Event<'a> {
         function: &'a str,
         /// Which attempt failed, from 1.
         attempt: u32,
+        /// How long the run rests before the next one.
+        rest: Duration,
         /// Why.
         error: &'a (dyn std::error::Error + Send + Sync),
     },

@@ -101,7 +101,7 @@
 //! | `report` | no | `Pool::report`: what the pool saved, as a page with charts and as JSON | serde_json |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
 //! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
-//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()` for tests of your own pipelines | no dependency |
+//! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
 //!
@@ -129,6 +129,7 @@ pub use memopool_macros::memo;
 pub use call::func::Func;
 pub use call::key::{Key, ParseKeyError};
 pub use call::named::Named;
+pub use call::retry::{Backoff, DEFAULT_MAX_BACKOFF};
 pub use call::{BoxedArgs, Call, Explain};
 pub use config::disk::{
     COMPRESS_ABOVE, Compress, DEFAULT_BACKLOG, DEFAULT_DISK, Disk, MIN_DISK, Spill, Sync,

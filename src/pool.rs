@@ -46,7 +46,7 @@ use crate::task::map::Map;
 /// # Ok::<(), memopool::Error>(())
 /// ```
 pub struct Pool {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Pool {

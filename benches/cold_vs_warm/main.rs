@@ -203,7 +203,7 @@ fn report(size: Size, outside: &Outside) -> Result<(), Failure> {
             if whole && *threads == 1 && widths.len() > 1 {
                 continue;
             }
-            let rounds = if whole { size.of(5, 1) } else { size.of(9, 1) };
+            let rounds = if whole { size.of(3, 1) } else { size.of(9, 1) };
             let measured = measure(&workload, size, *threads, &work.0, list, rounds);
             print(&measured);
             results.workloads.push(measured);

@@ -68,11 +68,10 @@ impl Results {
     }
 
     fn passes(&self) -> Section {
-        let states: Vec<String> =
-            State::ALL.iter().map(|state| format!("“{}”: {}", state.name(), state.what())).collect();
         let text =
-            format!("A pass is a batch of calls of which all results are awaited. {}.", states.join("; "));
-        let mut section = Section::new("Cold and warm", &text);
+            "A pass is a batch of calls of which all results are awaited. What is there when it begins:";
+        let mut section = Section::new("Cold and warm", text);
+        section.terms = State::ALL.map(|state| (state.name().to_owned(), state.what().to_owned())).to_vec();
         for name in NAMES {
             section.blocks.extend(self.bars_of(name).map(Block::from));
         }

@@ -294,7 +294,7 @@ impl Memoized {
 
     /// The setters that were asked for. Each points at its option.
     fn settings(&self) -> TokenStream {
-        let Options { ttl, timeout, retries, .. } = &self.options;
+        let Options { ttl, timeout, retries, backoff, .. } = &self.options;
         let durations = ttl
             .iter()
             .chain(timeout)
@@ -303,7 +303,10 @@ impl Memoized {
             let count = Literal::u32_unsuffixed(*count);
             quote!(.#word(#count))
         });
-        quote!(#(#durations)* #(#retries)*)
+        let backoff = backoff.iter().map(|(word, nanos)| {
+            quote!(.#word(::memopool::Backoff::exponential(::std::time::Duration::from_nanos(#nanos))))
+        });
+        quote!(#(#durations)* #(#retries)* #(#backoff)*)
     }
 }
 

@@ -49,6 +49,7 @@ use proc_macro::TokenStream;
 /// | `in_memory` | the result need not be serialisable, and never leaves memory |
 /// | `cache_errors` | an `Err` is stored like a value |
 /// | `retries = 3` | a run that fails is repeated up to this often |
+/// | `backoff = "100ms"` | … after a rest: this long at first, doubled each time up to a minute, with jitter |
 /// | `timeout = "30s"` | the longest an attempt may take |
 /// | `fallible`, `infallible` | whether the function returns a `Result` whose `Ok` is the value |
 ///

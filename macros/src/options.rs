@@ -9,7 +9,7 @@ use crate::duration;
 use crate::errors::{Errors, error};
 
 const KNOWN: &str = "`version = \"…\"`, `name = \"…\"`, `ttl = \"1h\"`, `ignore(arg, …)`, `deps(function, …)`, `in_memory`, \
-                     `cache_errors`, `retries = 3`, `timeout = \"30s\"`, `fallible` and `infallible`";
+                     `cache_errors`, `retries = 3`, `backoff = \"100ms\"`, `timeout = \"30s\"`, `fallible` and `infallible`";
 
 /// The options of one function. Switches are the word that turned them on.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<(Ident, u64)>,
     /// The option's word and its number.
     pub(crate) retries: Option<(Ident, u32)>,
+    /// The option's word and its nanoseconds.
+    pub(crate) backoff: Option<(Ident, u64)>,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ impl Options {
             "ttl" => self.ttl = Some((word.clone(), nanos(&word, input)?)),
             "timeout" => self.timeout = Some((word.clone(), nanos(&word, input)?)),
             "retries" => self.retries = Some((word.clone(), number(&word, input)?)),
+            "backoff" => self.backoff = Some((word.clone(), nanos(&word, input)?)),
             "ignore" => self.ignore = list(&word, input, "ignore(argument)", Ident::parse)?,
             "deps" => self.deps = list(&word, input, "deps(function)", Path::parse_mod_style)?,
             "in_memory" => self.in_memory = Some(switch(&word, input)?),
@@ -88,6 +91,9 @@ impl Options {
     fn check(&self, errors: &mut Errors) {
         if let (Some(_), Some(word)) = (&self.fallible, &self.infallible) {
             errors.add(word, "`fallible` and `infallible` contradict each other; keep the one that is true");
+        }
+        if let (None, Some((word, _))) = (&self.retries, &self.backoff) {
+            errors.add(word, "`backoff` is the rest between two attempts, and there is only one; add `retries = 3`, or remove `backoff`");
         }
         for (index, argument) in self.ignore.iter().enumerate() {
             if self.ignore[..index].contains(argument) {

@@ -9,7 +9,6 @@ use crate::event::{Event, count};
 use crate::memo::history::Fate;
 use crate::run::context;
 use crate::run::timer::Alarm;
-use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Weak, spawn};
 
 /// The deadline of one attempt.
@@ -18,8 +17,6 @@ pub(super) struct Deadline<R: 'static> {
     engine: Weak<Engine>,
     timeout: Duration,
     attempt: u32,
-    /// The attempt that runs now.
-    current: Arc<AtomicU32>,
 }
 
 impl<R: Send + Sync + 'static> Deadline<R> {
@@ -28,10 +25,9 @@ impl<R: Send + Sync + 'static> Deadline<R> {
         flight: &Arc<CallFlight<R>>,
         timeout: Duration,
         attempt: u32,
-        current: &Arc<AtomicU32>,
     ) -> Self {
         let (engine, flight) = (Arc::downgrade(engine), Arc::downgrade(flight));
-        Deadline { flight, engine, timeout, attempt, current: Arc::clone(current) }
+        Deadline { flight, engine, timeout, attempt }
     }
 }
 
@@ -64,6 +60,6 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
     }
 
     fn is_moot(&self) -> bool {
-        self.current.load(Ordering::Acquire) != self.attempt
+        self.flight.upgrade().is_none_or(|flight| flight.origin.course.made() != self.attempt)
     }
 }

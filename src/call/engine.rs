@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
+use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) recorder: crate::report::record::Recorder,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
+    /// After the disk, which may read what this owns.
+    pub(crate) recorded: Recorded,
 }
 
 impl Engine {
@@ -75,6 +78,7 @@ impl Engine {
         disk: Option<Arc<Tier>>,
         clock: Arc<dyn Clock>,
         on_event: Option<Listener>,
+        recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new(Engine {
             runner,
@@ -90,6 +94,7 @@ impl Engine {
             #[cfg(feature = "report")]
             recorder: crate::report::record::Recorder::new(),
             handles: AtomicUsize::new(1),
+            recorded,
         })
     }
 

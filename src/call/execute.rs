@@ -14,6 +14,7 @@ use super::engine::{Engine, Entry, nanos};
 use super::format::KeptError;
 use super::func::{Attempts, Core, Handle, Raised, Weigh};
 use super::key::SlotKey;
+use super::retry::Course;
 use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
 use crate::error::Error;
@@ -41,6 +42,7 @@ pub(crate) struct Origin {
     pub(crate) runner: Arc<Runner>,
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
+    pub(crate) course: Course,
     /// Opened where it was submitted, entered where it runs.
     pub(crate) span: Span,
 }
@@ -69,6 +71,13 @@ pub(crate) struct Run<R: 'static> {
     pub(super) turn: Option<Turn>,
 }
 
+/// What became of the attempts.
+enum Verdict<R> {
+    Ended(Result<R, Failure>),
+    /// To be made again, after that rest.
+    Rest(Duration),
+}
+
 /// Why a body gave no value.
 enum Failure {
     Raised(Raised),
@@ -89,6 +98,9 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     fn perform(mut self) {
+        if self.rests() {
+            return self.rest_on();
+        }
         self.ticket.start();
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
         let frame = context::enter(frame(&self.engine, &self.flight));
@@ -99,7 +111,7 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Next::Compute => {}
                 Next::Found(outcome, meta) => {
                     #[cfg(feature = "report")]
-                    super::record::read(&self.engine, &self.flight.origin, asked, asked.elapsed());
+                    super::record::read(&self.engine, &self.flight.origin, asked);
                     return self.found(outcome, &meta);
                 }
                 Next::Requeue => {
@@ -112,26 +124,68 @@ impl<R: Send + Sync + 'static> Run<R> {
                 }
             }
         }
+        if self.must_not_run() {
+            return self.missed();
+        }
         if self.turn.as_ref().is_some_and(|turn| !turn.enter()) {
             drop(frame);
             return self.wait_for_slot();
         }
-        let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
-        let inside = turn.as_ref().map(Turn::run);
-        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        let inside = self.turn.as_ref().map(Turn::run);
         #[cfg(feature = "report")]
-        let why = super::record::missed(&engine, &flight.origin, core.as_deref());
+        let why = super::record::why(&self.engine, &self.flight.origin);
         let started = now();
-        let result = bench.attempt(attempts);
-        let took = started.elapsed();
-        #[cfg(feature = "report")]
-        super::record::ran(&engine, &flight.origin, why, started, took);
+        let verdict = self.attempt();
+        let took = self.flight.origin.course.spend(started.elapsed());
         context::resume();
         drop(inside);
+        let result = match verdict {
+            Verdict::Ended(result) => result,
+            Verdict::Rest(rest) => {
+                drop(frame);
+                return self.rest(rest);
+            }
+        };
+        let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
+        #[cfg(feature = "report")]
+        super::record::ran(&engine, &flight.origin, core.as_deref(), why, took);
+        // The arguments' `Drop` is user code.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
         drop(turn);
+        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
         bench.conclude(guard, result, took, permit);
         drop(frame);
         drop(ticket);
+    }
+
+    /// Calls the body until it gives a value, panics, has no attempts left, or has to rest before the next.
+    fn attempt(&mut self) -> Verdict<R> {
+        let Run { engine, flight, core, attempts, .. } = self;
+        let bench = Bench { engine, flight, core: core.as_deref() };
+        let (origin, retries) = (&flight.origin, bench.core.map_or(0, |core| core.retries));
+        let mut attempt = origin.course.made();
+        if attempt == 0 {
+            engine.emit(&Event::Started { function: bench.name() });
+        }
+        loop {
+            bench.begin_attempt(attempt);
+            let result = catch_unwind(AssertUnwindSafe(|| attempts(attempt == retries)));
+            origin.course.one_more();
+            match result {
+                Ok(Ok(value)) => return Verdict::Ended(Ok(value)),
+                Ok(Err(raised)) if attempt == retries || bench.is_unwanted() => {
+                    return Verdict::Ended(Err(Failure::Raised(raised)));
+                }
+                Ok(Err(raised)) => {
+                    let rest = bench.retried(attempt, &raised);
+                    if !rest.is_zero() {
+                        return Verdict::Rest(rest);
+                    }
+                }
+                Err(panic) => return Verdict::Ended(Err(Failure::Panicked(panic))),
+            }
+            attempt += 1;
+        }
     }
 
     /// The disk had it.
@@ -186,46 +240,33 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         self.flight.origin.tally.name
     }
 
-    /// Calls the body until it gives a value, panics, or has no attempts left.
-    fn attempt(&self, mut attempts: Attempts<R>) -> Result<R, Failure> {
-        let retries = self.core.map_or(0, |core| core.retries);
-        let current = Arc::new(AtomicU32::new(0));
-        self.engine.emit(&Event::Started { function: self.name() });
-        let result = loop {
-            let attempt = current.load(Ordering::Relaxed);
-            if let Some(core) = self.core {
-                core.identity.runs.fetch_add(1, Ordering::Relaxed);
-                if let Some(timeout) = core.timeout {
-                    self.set_alarm(timeout, attempt, &current);
-                }
-            }
-            let result = catch_unwind(AssertUnwindSafe(|| attempts(attempt == retries)));
-            current.store(attempt + 1, Ordering::Release);
-            match result {
-                Ok(Ok(value)) => break Ok(value),
-                Ok(Err(raised)) if attempt == retries || self.is_unwanted() => {
-                    break Err(Failure::Raised(raised));
-                }
-                Ok(Err(raised)) => {
-                    count(&self.flight.origin.tally.retried);
-                    let (function, error) = (self.name(), &*raised.error);
-                    self.engine.emit(&Event::Retried { function, attempt: attempt + 1, error });
-                }
-                Err(panic) => break Err(Failure::Panicked(panic)),
-            }
-        };
-        // The arguments' `Drop` is user code.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
-        result
+    /// The body is about to be called.
+    fn begin_attempt(&self, attempt: u32) {
+        let Some(core) = self.core else { return };
+        core.identity.runs.fetch_add(1, Ordering::Relaxed);
+        if let Some(timeout) = core.timeout {
+            self.set_alarm(timeout, attempt);
+        }
+    }
+
+    /// An attempt failed and is to be made again: after which rest?
+    #[inline(never)]
+    fn retried(&self, attempt: u32, raised: &Raised) -> Duration {
+        let backoff = self.core.and_then(|core| core.backoff);
+        let rest = backoff.map_or(Duration::ZERO, |backoff| backoff.after(attempt));
+        count(&self.flight.origin.tally.retried);
+        let (function, error) = (self.name(), &*raised.error);
+        self.engine.emit(&Event::Retried { function, attempt: attempt + 1, rest, error });
+        rest
     }
 
     /// At the deadline of this attempt its waiters leave; the body can't be killed, but it can see that.
     ///
     /// Out of line, as [`conclude`](Self::conclude) is: what they need of the stack must not lie below the body.
     #[inline(never)]
-    fn set_alarm(&self, timeout: Duration, attempt: u32, current: &Arc<AtomicU32>) {
+    fn set_alarm(&self, timeout: Duration, attempt: u32) {
         let Some(at) = now().checked_add(timeout) else { return };
-        let deadline = Deadline::new(self.engine, self.flight, timeout, attempt, current);
+        let deadline = Deadline::new(self.engine, self.flight, timeout, attempt);
         // Without a thread for the timer the body has no timeout: better than no body.
         let _ = self.engine.runner.timer().at(at, Box::new(deadline));
     }
@@ -452,7 +493,7 @@ impl Origin {
     pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
         let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
         let span = Span::of_run(tally.name, key.as_ref());
-        Origin { key, tally, runner, from_disk: AtomicBool::new(false), span }
+        Origin { key, tally, runner, from_disk: AtomicBool::new(false), course: Course::default(), span }
     }
 
     /// `name(#short-key)`, or the name alone.

@@ -13,6 +13,7 @@ use super::Call;
 use super::format::{Format, KeptError};
 use super::identity::{Identity, Signature};
 use super::key::{EncodeError, Encoder};
+use super::retry::Backoff;
 use crate::error::Error;
 use crate::memo::codec;
 use crate::run::limit::Limit;
@@ -93,6 +94,7 @@ pub(super) struct Core<R> {
     pub(super) ttl: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    pub(super) backoff: Option<Backoff>,
     pub(super) cost_above: Duration,
     pub(super) limit: Option<Limit>,
 }
@@ -252,8 +254,8 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         self.with(|core| core.timeout = Some(timeout))
     }
 
-    /// How often a body that returned an error is called again, at once, in the same run. Default: 0. A panic is not
-    /// retried: it is a defect, not bad luck.
+    /// How often a body that returned an error is called again, in the same run: at once, or after a
+    /// [`backoff`](Self::backoff). Default: 0. A panic is not retried: it is a defect, not bad luck.
     ///
     /// # Examples
     ///
@@ -355,6 +357,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
             ttl: None,
             timeout: None,
             retries: 0,
+            backoff: None,
             cost_above: Duration::ZERO,
             limit: None,
         };
@@ -439,6 +442,7 @@ impl<R> Core<R> {
             ttl: self.ttl,
             timeout: self.timeout,
             retries: self.retries,
+            backoff: self.backoff,
             cost_above: self.cost_above,
             limit: self.limit.clone(),
         }

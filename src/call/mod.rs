@@ -10,7 +10,9 @@
 //! 8. [`boxed`] — calls whose arguments' type is hidden.
 //! 9. [`spawn`] — closures, unremembered.
 //! 10. [`limit`] — functions of which only so many may run at a time.
-//! 11. `record` — what runs write down for the report (feature `report`).
+//! 11. [`retry`] — the rest between two attempts of a run.
+//! 12. [`recorded`] — pools that answer from their cache alone.
+//! 13. `record` — what runs write down for the report (feature `report`).
 //!
 //! # Hot path and cold path
 //!
@@ -35,6 +37,8 @@ mod limit;
 pub(crate) mod named;
 #[cfg(feature = "report")]
 mod record;
+pub(crate) mod recorded;
+pub(crate) mod retry;
 mod spawn;
 mod storage;
 
@@ -159,7 +163,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
 
     /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
     #[inline]
-    pub(crate) fn submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+    pub(crate) fn submit(mut self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+        self.refresh &= !engine.recorded.is_on();
         match self.fetch_hot(engine) {
             Found::Task(task) => Ok(task),
             Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
@@ -215,7 +220,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     ) -> Result<Task<R>, Self> {
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
-        let now = if vacant { 0 } else { engine.now() };
+        let now = if vacant { 0 } else { engine.reads_at() };
         if !vacant {
             let found = engine.slots.peek(&slot, |entry| read(entry, now), join::<R>);
             if let Some(task) = self.settle(engine, &tally, slot, found) {
@@ -293,15 +298,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// What is kept, without computing and without counting as a submission.
     pub(crate) fn get(&self, engine: &Engine) -> Option<Arc<R>> {
         let slot = self.probe().ok()?;
-        let now = engine.now();
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
+        let peek = |now| {
+            let read = |entry: &Entry| {
                 engine.memory.touch(&entry.touched, slot.hash());
                 read(entry, now)
-            },
-            |_| None::<()>,
-        );
+            };
+            engine.slots.peek(&slot, read, |_| None::<()>)
+        };
+        // Most never expire, and need no clock.
+        let found = match peek(u64::MAX) {
+            Peek::Stale => peek(engine.reads_at()),
+            found => found,
+        };
         match (found, &engine.disk) {
             (Peek::Hit(Read { value, .. }), _) => value.downcast().ok(),
             (_, None) => None,
@@ -312,7 +320,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     &self.core,
                     key.as_bytes(),
                     || engine.tally(self.core.identity),
-                    now,
+                    || engine.reads_at(),
                 ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),
                     OnDisk::Nothing(_) => None,
@@ -336,7 +344,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Ok(slot) => slot,
             Err(error) => return Explain::Invalid(error),
         };
-        let now = engine.now();
+        let now = engine.reads_at();
         match engine.slots.peek(&slot, |entry| read(entry, now), is_open::<R>) {
             Peek::Hit(_) => Explain::InMemory,
             Peek::Running(()) => Explain::InFlight,

@@ -8,34 +8,34 @@ use super::func::Core;
 use crate::memo::disk::tier::Tier;
 use crate::report::record::{Record, Why};
 use crate::report::{Distribution, Function, Results, SlowRun};
-use crate::sync::Arc;
+use crate::sync::{Arc, now};
 
-/// A body is about to run: why it must.
-pub(super) fn missed<R>(engine: &Engine, origin: &Origin, core: Option<&Core<R>>) -> Why {
-    let why = Why::of(origin.key.and_then(|key| engine.history.recall(key.slot.hash())));
-    if let (Some(core), Some(_)) = (core, &engine.disk) {
-        origin.tally.record.is_version(|| (core.signature.family(), core.identity.digest));
-    }
-    origin.tally.record.missed(why);
-    why
+/// Why a body that is about to run must: asked before it, since what it ends in is noted as well.
+pub(super) fn why(engine: &Engine, origin: &Origin) -> Why {
+    Why::of(origin.key.and_then(|key| engine.history.recall(key.slot.hash())))
 }
 
-/// It has ended. A spawned closure is nobody's miss.
-pub(super) fn ran(engine: &Engine, origin: &Origin, why: Why, at: Instant, took: Duration) {
+/// A run has ended, all its attempts. A spawned closure is nobody's miss.
+pub(super) fn ran<R>(engine: &Engine, origin: &Origin, core: Option<&Core<R>>, why: Why, took: Duration) {
     let Some(key) = origin.key else { return };
-    origin.tally.record.ran(took);
+    let record = &origin.tally.record;
+    if let (Some(core), Some(_)) = (core, &engine.disk) {
+        record.is_version(|| (core.signature.family(), core.identity.digest));
+    }
+    record.ran(why, took);
     engine.recorder.slow(took, || SlowRun {
         function: origin.tally.name.to_owned(),
         key: key.key().short().to_string(),
         took,
         why: why.text().to_owned(),
     });
-    engine.recorder.sample(at, || engine.stats());
+    engine.recorder.sample(now(), || engine.stats());
 }
 
-/// The disk had the result; that took so long.
-pub(super) fn read(engine: &Engine, origin: &Origin, at: Instant, took: Duration) {
-    origin.tally.record.read(took);
+/// The disk had the result; it was asked then.
+pub(super) fn read(engine: &Engine, origin: &Origin, asked: Instant) {
+    let at = now();
+    origin.tally.record.read(at.saturating_duration_since(asked));
     engine.recorder.sample(at, || engine.stats());
 }
 

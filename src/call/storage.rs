@@ -139,7 +139,8 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
-        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), self.engine.now());
+        let now = || self.engine.reads_at();
+        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
         if let Found::Nothing(Some(fate)) = &found {
             self.engine.note(&self.flight.origin, *fate);
@@ -184,7 +185,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
     core: &Core<R>,
     key: &[u8; 32],
     tally: impl FnOnce() -> Arc<Tally>,
-    now: u64,
+    now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
     let decode = |meta: &Meta, payload: Payload<'_>| {
@@ -213,7 +214,7 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, tally, now) {
+    let fate = match read(tier, core, key, tally, || now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };

@@ -5,7 +5,7 @@
 //! | state | may be read or written in it |
 //! |---|---|
 //! | `Claimed` | the leader is still making its arguments owned; no job yet |
-//! | `Aside` | the run waits for something outside the process, before its body begins; its job is with whoever asks for that |
+//! | `Aside` | the run waits for something, before its body begins or between two attempts; its job is with whoever set it aside |
 //! | `Queued(job)` | the job, taken exactly once by whoever starts it |
 //! | `Running` | nothing: the job belongs to the thread that runs it |
 //! | `Done(outcome)` | the outcome, for good |
@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | `Claimed`, `Aside` | `Queued` | the leader, or whoever set the run aside ([`Cell::arm`]) |
 //! | `Queued` | `Running` | one worker, or one waiter that helps ([`Cell::start`]); the other finds nothing to start |
-//! | `Running` | `Aside` | the run itself, whose body has not begun ([`Cell::set_aside`]): it goes on later, elsewhere |
+//! | `Running` | `Aside` | the run itself, between attempts or before the first ([`Cell::set_aside`]): it goes on later, elsewhere |
 //! | any but `Done` | `Done` | whoever has an outcome first: the run, its timer, the guard that is dropped unfinished ([`Cell::finish`]) |
 //! | `Claimed`, `Aside`, `Queued` | `Done` | the last interest that is withdrawn ([`Cell::withdraw`]): the job never runs |
 //!
@@ -143,7 +143,7 @@ impl<J, T: Clone> Cell<J, T> {
         }
     }
 
-    /// The run stops before its body begins, to be armed again. `false`: nobody is left who wants it, or it is settled.
+    /// The run stops before an attempt, to be armed again. `false`: nobody is left who wants it, or it is settled.
     pub(crate) fn set_aside(&self) -> bool {
         let mut state = self.state.lock();
         let open = matches!(state.phase, Phase::Running) && !self.is_given_up();

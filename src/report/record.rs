@@ -72,13 +72,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A run is needed.
-    pub(crate) fn missed(&self, why: Why) {
+    /// A run was needed, and has ended.
+    pub(crate) fn ran(&self, why: Why, took: Duration) {
         self.why[usize::from(why.0)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// It ended.
-    pub(crate) fn ran(&self, took: Duration) {
         self.runs.add(took);
     }
 

@@ -205,8 +205,8 @@ impl Runner {
         if missing { self.start_if_needed() } else { Ok(()) }
     }
 
-    /// Remembers what lies elsewhere (an executor has it, or a limit), as long as it is pending.
-    pub(super) fn hold(&self, unit: &Arc<dyn Unit>) {
+    /// Remembers what lies elsewhere (an executor has it, a limit, or the timer), as long as it is pending.
+    pub(crate) fn hold(&self, unit: &Arc<dyn Unit>) {
         let mut held = self.held.lock();
         if held.len() == held.capacity() {
             held.retain(|unit| unit.upgrade().is_some_and(|unit| unit.is_pending()));

@@ -1,4 +1,4 @@
-//! Deadlines of bodies: one thread per pool, started with the first.
+//! Deadlines of bodies, and the ends of rests: one thread per pool, started with the first.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -321,9 +321,25 @@ impl<R: Send + Sync + 'static> Task<R> {
         if let Some(outcome) = self.await_briefly(deadline) {
             return Ok(Some(outcome));
         }
-        match waiting.sleep(deadline.is_some(), || flight.cell.wait(*interest, deadline)) {
-            Some(outcome) => Ok(outcome),
-            None => Err(no_thread_left(flight)),
+        loop {
+            if let Some(outcome) = waiting.sleep(deadline.is_some(), || flight.cell.wait(*interest, deadline))
+            {
+                return Ok(outcome);
+            }
+            // No thread is left. If it only rests, it is run here when that is over.
+            let Some(until) = self.rests_until() else { return Err(no_thread_left(flight)) };
+            if let Some(Some(outcome)) = waiting.sleep(true, || flight.cell.wait(*interest, Some(until))) {
+                return Ok(Some(outcome));
+            }
+            self.help(&frame);
+        }
+    }
+
+    /// Until when its run rests between two attempts.
+    fn rests_until(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ready { .. } => None,
+            State::InFlight { flight, .. } => flight.origin.course.rests_until(),
         }
     }
 
@@ -345,6 +361,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {
             return false;
         }
+        flight.end_rest_if_due();
         if flight.parked.load(Ordering::Acquire) {
             return false;
         }
@@ -445,22 +462,24 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if context::suspend(std::slice::from_ref(&target)) {
-            return Poll::Pending;
-        }
-        // No thread is left: help after all, or say so.
         let (flight, interest) = (Arc::clone(flight), *interest);
-        let lent = limit::lend();
-        let helped = task.help(&frame);
-        drop(lent);
-        match flight.cell.outcome(interest) {
-            Some(outcome) => {
+        while !context::suspend(std::slice::from_ref(&target)) {
+            // No thread is left: help after all, or say so.
+            let lent = limit::lend();
+            let helped = task.help(&frame);
+            drop(lent);
+            if let Some(outcome) = flight.cell.outcome(interest) {
                 task.polling = None;
-                Poll::Ready(outcome)
+                return Poll::Ready(outcome);
             }
-            None if helped => Poll::Pending,
-            None => Poll::Ready(Err(no_thread_left(&flight))),
+            if let Some(until) = task.rests_until() {
+                let _blocked = context::block_here();
+                flight.cell.wait(interest, Some(until));
+            } else if !helped {
+                return Poll::Ready(Err(no_thread_left(&flight)));
+            }
         }
+        Poll::Pending
     }
 }
 

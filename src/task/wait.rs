@@ -339,6 +339,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         if waiting.aside(|| self.pending().any(|task| task.help(&frame)))? {
             return Ok(true);
         }
+        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+            let _ = waiting.sleep(true, || parker.park(Some(until)));
+            return Ok(self.deadline.is_none_or(|deadline| now() < deadline));
+        }
         waiting
             .sleep(false, || parker.park(None))
             .ok_or_else(|| self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left))

@@ -5,13 +5,18 @@
 //! 3. [`Stepper`] — runs queued jobs one at a time, in a seeded order that can be replayed.
 //! 4. [`Faults`] — a disk that fails, tears, fills up or slows down when told.
 //! 5. [`runs`] — how often a function really ran.
+//! 6. [`Pool::recorded`](crate::Pool::recorded) — a pool that answers from what was recorded, and fails on a miss.
+//!
+//! How to test a pipeline with them is in `docs/testing.md`.
 
 mod faults;
+mod recording;
 mod stepper;
 
 use std::time::{Duration, SystemTime};
 
 pub use faults::Faults;
+pub(crate) use recording::Recording;
 pub use stepper::Stepper;
 
 pub use crate::memo::disk::io::Op;

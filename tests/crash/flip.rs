@@ -360,8 +360,8 @@ fn the_index_may_be_damaged_under_a_running_pool() {
 fn records(segment: &[u8]) -> Vec<(usize, usize, [u8; 32])> {
     let (mut at, mut records) = (0, Vec::new());
     while at + 128 <= segment.len() && segment[at..].starts_with(b"mmo1") {
-        let len = u64::from_le_bytes(segment[at + 8..at + 16].try_into().expect("8 bytes")) as usize;
-        records.push((at, at + 128 + len, segment[at + 24..at + 56].try_into().expect("32 bytes")));
+        let len = u32::from_le_bytes(segment[at + 40..at + 44].try_into().expect("4 bytes")) as usize;
+        records.push((at, at + 128 + len, segment[at + 56..at + 88].try_into().expect("32 bytes")));
         at += (128 + len).next_multiple_of(8);
     }
     records

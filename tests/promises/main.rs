@@ -10,10 +10,12 @@
 //! 8. [`patterns`]: what people do with `concurrent.futures`, from end to end.
 //! 9. [`several`]: `map`, `wait` and `as_completed`; [`streams`]: the same for async code.
 //! 10. [`limits`]: how many bodies may use one resource at a time.
-//! 11. [`cpython`]: what CPython tests of its own executors, one to one.
-//! 12. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
+//! 11. [`retries`]: what a run that rests between two attempts holds: nothing.
+//! 12. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 14. [`stress`]: everything at once, by seed; what outlives its task.
+//! 14. [`recorded`]: pools that answer from their cache alone.
+//! 15. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
+//! 16. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
 //! under [`in_time`]. No test is decided by how long something takes: what must come first is a [`Gate`], a barrier, a
@@ -40,8 +42,11 @@ mod meters;
 #[path = "../common/page.rs"]
 mod page;
 mod patterns;
+#[cfg(feature = "testing")]
+mod recorded;
 #[cfg(feature = "report")]
 mod report;
+mod retries;
 mod run;
 mod several;
 #[cfg(feature = "stream")]

@@ -32,6 +32,9 @@ fn out_of_order() {}
 #[memo(in_memory cache_errors)]
 fn no_comma() {}
 
+#[memo(backoff = "1s")]
+fn nothing_to_rest_between() {}
+
 #[memo("2")]
 fn not_an_option() {}
 

@@ -64,6 +64,7 @@ struct Progress(Arc<()>);
     ttl = "1h30m",
     timeout = "500ms",
     retries = 3,
+    backoff = "100ms",
     ignore(progress, hook),
     deps(one, inner::two, self::fallible)
 )]

@@ -254,7 +254,7 @@ impl Dir {
     }
 }
 
-const VERSION: &str = "v1";
+pub(super) const VERSION: &str = "v1";
 const TAG: &str = "CACHEDIR.TAG";
 const GITIGNORE: &str = ".gitignore";
 /// As <https://bford.info/cachedir/> has it.

@@ -21,7 +21,7 @@ use super::functions::{self, Version};
 use super::index::{Mark, Place, Position};
 use super::log::{LAST_OFFSET, Writing};
 use super::record::{self, Header, flags};
-use super::segment::Unread;
+use super::segment::{self, Unread};
 use crate::memo::is_fresh;
 use crate::sync::wall;
 
@@ -119,7 +119,8 @@ impl Writing<'_> {
             return Ok(false);
         }
         bytes.truncate(place.len as usize);
-        bytes[..record::HEADER].copy_from_slice(&header.encode(tail, &store.seal));
+        let resealed = header.encode(segment::payload(&bytes, header), tail, &store.seal);
+        bytes[..record::HEADER].copy_from_slice(&resealed);
         store.append_dirty(tail, &bytes)?;
         self.index.set_tail(Position::new(tail.segment(), tail.offset() + place.len));
         Ok(self.index.relocate(&header.key, *place, Place { position: tail, len: place.len }))

@@ -102,12 +102,16 @@ impl Index {
     #[inline]
     pub(crate) fn find(&self, key: &[u8; 32]) -> Found {
         let prefix = Prefix::of(key);
-        for number in self.candidates(prefix) {
+        let candidates = self.candidates(prefix);
+        // Half of all keys lie in their second bucket: it is on its way from memory while the first is looked at.
+        self.bucket(candidates[1]).fetch();
+        for number in candidates {
             let bucket = self.bucket(number);
             let mut from = 0;
             while let Some(slot) = bucket.position_of(prefix, from) {
                 if let Some(entry) = bucket.read(slot, prefix) {
-                    return self.found(&entry, SlotRef { bucket: number, slot, prefix0: prefix.0 });
+                    let (prefix0, marked) = (prefix.0, entry.referenced);
+                    return self.found(&entry, SlotRef { bucket: number, slot, prefix0, marked });
                 }
                 from = slot + 1;
             }

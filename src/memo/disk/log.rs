@@ -25,7 +25,7 @@ use super::index::{self, Index, Mark, Place, Position, Tag};
 use super::payload::Packed;
 use super::put::{Note, Put};
 use super::rebuild::rebuild;
-use super::record::{self, Header, flags};
+use super::record::{self, Header, codec, flags};
 use super::segment::large::Written;
 use super::store::{Store, open_index, tag_of};
 use crate::sync::{Arc, Mutex};
@@ -116,9 +116,8 @@ impl Store {
         for (at, place) in run {
             let put = &puts[*at];
             let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { continue };
-            bytes.extend_from_slice(
-                &put.header(payload.len() as u64, *hash).encode(place.position, &self.seal),
-            );
+            let header = put.header(payload.len() as u64, *hash);
+            bytes.extend_from_slice(&header.encode(payload, place.position, &self.seal));
             bytes.extend_from_slice(payload);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         }
@@ -295,9 +294,8 @@ impl Writing<'_> {
     fn tombstone(&mut self, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<Position> {
         let len = record::HEADER as u64;
         let position = self.reserve(len)?;
-        let header =
-            Header { flags, key, function, payload_hash: record::payload_hash(&[]), ..Header::default() };
-        self.store.append_dirty(position, &header.encode(position, &self.store.seal))?;
+        let header = Header { codec: codec::BINCODE, flags, key, function, ..Header::default() };
+        self.store.append_dirty(position, &header.encode(&[], position, &self.store.seal))?;
         Ok(position)
     }
 

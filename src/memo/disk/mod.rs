@@ -1,19 +1,22 @@
 //! The disk tier: results that outlive the process and are shared between processes.
 //!
-//! 1. [`tier`] — what a pool sees: look, claim, put, forget; what is pending; what it does about trouble.
+//! 1. [`tier`] — what a pool sees: look, claim, put, forget; what it does about trouble.
 //! 2. [`writer`] — the one thread that writes behind; [`health`] when it is worth trying.
-//! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back.
+//! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back; [`pending`] what is on its way.
 //! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
 //! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
 //! 8. [`segment`] — files of records; [`record`] — what makes a reader believe one.
 //! 9. [`functions`] — which versions of which functions have results here.
-//! 10. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
+//! 10. [`copy`] — the records of one directory in another (feature `testing`).
+//! 11. [`dir`] — the directory, and whether it can be trusted; [`io`] — the one door to the file system.
 //!
 //! `docs/format.md` has the bytes.
 
 pub(crate) mod claims;
+#[cfg(feature = "testing")]
+pub(crate) mod copy;
 pub(crate) mod dir;
 mod evict;
 pub(crate) mod functions;
@@ -24,6 +27,7 @@ mod log;
 mod map;
 pub(crate) mod owners;
 pub(crate) mod payload;
+mod pending;
 pub(crate) mod put;
 mod rebuild;
 pub(crate) mod record;

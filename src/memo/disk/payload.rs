@@ -38,8 +38,9 @@ impl Meta {
         self.flags & flags::ERROR != 0
     }
 
-    pub(crate) fn is_fresh(&self, now: u64) -> bool {
-        is_fresh(self.expires, now)
+    /// Whether it may be used now. Most never expire, and need no clock.
+    pub(crate) fn is_fresh(&self, now: impl FnOnce() -> u64) -> bool {
+        self.expires == 0 || is_fresh(self.expires, now())
     }
 }
 
@@ -90,7 +91,10 @@ impl<'a> Sink<'a> {
             self.bytes = packed;
             flags = flag;
         }
-        let hash = record::payload_hash(&self.bytes);
+        let hash = match record::is_small(flags, self.bytes.len() as u64) {
+            true => [0; 16],
+            false => record::payload_hash(&self.bytes),
+        };
         Ok(Packed::Bytes { bytes: self.bytes, flags, hash })
     }
 }

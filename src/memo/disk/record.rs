@@ -8,8 +8,14 @@
 //! The seal binds a record to its place: a segment that was swapped or copied to another name, or the image of a record
 //! inside another's payload, has a seal for elsewhere. With a key of the user's (`mac_key`) nobody else can make one.
 //!
-//! The byte table is in `docs/format.md`. Whoever encodes the value hashes the payload, on any thread; the seal is added
-//! by the writer, who alone knows the place, and costs two blocks of BLAKE3.
+//! # Small records
+//!
+//! The payload of a *small* record ([`is_small`]) has no hash of its own: the seal covers it, in one call instead of two,
+//! and the fields are packed so that little of a last block is wasted. That hash is most of what a small hit costs.
+//! Of all others the payload is hashed by whoever encodes the value, on any thread; the seal is added by the writer, who
+//! alone knows the place, and costs two blocks of BLAKE3.
+//!
+//! The byte table is in `docs/format.md`.
 
 use std::fmt;
 
@@ -26,6 +32,8 @@ pub(crate) const HEADER: usize = 128;
 pub(crate) const MAX_SEGMENT: u64 = 64 << 20;
 /// No record is this long: its length in words of 8 bytes has 32 bits in the index.
 pub(crate) const MAX_RECORD: u64 = 1 << 35;
+/// The longest payload of a small record. Longer ones are worth a hash that a worker makes, beside the writer.
+pub(crate) const SMALL: usize = 512;
 
 /// How the payload was encoded.
 pub(crate) mod codec {
@@ -76,60 +84,100 @@ pub(crate) struct Header {
     pub(crate) payload_hash: [u8; 16],
 }
 
+/// Whether the seal covers the payload, too. (What was compressed is not small: its raw length has the place of the
+/// position.)
+pub(crate) fn is_small(flags: u16, stored_len: u64) -> bool {
+    stored_len <= SMALL as u64 && flags & (flags::LZ4 | flags::ZSTD | flags::LARGE) == 0
+}
+
 impl Header {
-    /// The header's bytes, sealed for a place.
-    pub(crate) fn encode(&self, position: Position, seal_key: &SealKey) -> [u8; HEADER] {
+    /// The header's bytes, sealed for a place; and so is the `payload`, if the record is small.
+    pub(crate) fn encode(&self, payload: &[u8], position: Position, seal_key: &SealKey) -> [u8; HEADER] {
+        let small = is_small(self.flags, self.stored_len);
         let mut bytes = [0; HEADER];
-        let mut rest = &mut bytes[..];
+        let mut at = 0;
         let mut put = |field: &[u8]| {
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(field.len());
-            head.copy_from_slice(field);
-            rest = tail;
+            bytes[at..at + field.len()].copy_from_slice(field);
+            at += field.len();
         };
         put(&MAGIC);
-        put(&[FORMAT_VERSION, self.codec]);
-        put(&self.flags.to_le_bytes());
-        put(&self.stored_len.to_le_bytes());
-        put(&self.raw_len.to_le_bytes());
+        put(&[FORMAT_VERSION]);
+        put(&seal_key.id);
+        put(&[0; SEAL]);
+        put(&if small { [0; 16] } else { self.payload_hash });
+        let what =
+            self.stored_len & STORED_LEN | u64::from(self.codec) << CODEC | u64::from(self.flags) << FLAGS;
+        put(&what.to_le_bytes());
+        put(&if small { position.word() } else { self.raw_len }.to_le_bytes());
         put(&self.key);
         put(&self.function);
         for word in [self.shape, self.stored_at, self.expires, self.compute] {
             put(&word.to_le_bytes());
         }
-        put(&self.payload_hash);
-        let seal = seal_key.seal(&bytes[..SEALED], position);
-        bytes[SEALED..].copy_from_slice(&seal);
+        let seal = if small {
+            let mut sealed = [0; HEADER - FIELDS + SMALL];
+            let len = HEADER - FIELDS + payload.len().min(SMALL);
+            sealed[..HEADER - FIELDS].copy_from_slice(&bytes[FIELDS..]);
+            sealed[HEADER - FIELDS..len].copy_from_slice(&payload[..len - (HEADER - FIELDS)]);
+            seal_key.of_small(&sealed[..len])
+        } else {
+            seal_key.of_header(&bytes, position)
+        };
+        bytes[SEAL_AT..HASH].copy_from_slice(&seal);
         bytes
     }
 
-    /// The header that `bytes` begin with, if it was sealed for that place.
-    pub(crate) fn decode(bytes: &[u8], position: Position, seal_key: &SealKey) -> Result<Header, Bad> {
-        let bytes: &[u8; HEADER] = bytes.first_chunk().ok_or(Bad::Short)?;
+    /// The header that `record` begins with, if it was sealed for that place; of a small record the payload is needed,
+    /// too.
+    pub(crate) fn decode(record: &[u8], position: Position, seal_key: &SealKey) -> Result<Header, Bad> {
+        let bytes: &[u8; HEADER] = record.first_chunk().ok_or(Bad::Short)?;
         if bytes[..4] != MAGIC {
             return Err(Bad::Magic);
         }
         if bytes[4] != FORMAT_VERSION {
             return Err(Bad::Version(bytes[4]));
         }
-        if bytes[SEALED..] != seal_key.seal(&bytes[..SEALED], position) {
-            return Err(Bad::Seal);
+        if bytes[5..SEAL_AT] != seal_key.id {
+            return Err(Bad::Foreign);
         }
         let word = |at: usize| u64::from_le_bytes(field(bytes, at));
+        let (what, mut raw_len) = (word(FIELDS), word(FIELDS + 8));
+        let (stored_len, flags) = (what & STORED_LEN, (what >> FLAGS) as u16);
+        // Of what is not believed yet, this decides which bytes are hashed, and nothing else.
+        let small = is_small(flags, stored_len);
+        let seal = if small {
+            // So that each bit of a record means something.
+            if raw_len != position.word() || bytes[HASH..FIELDS] != [0; 16] {
+                return Err(Bad::Seal);
+            }
+            raw_len = stored_len;
+            seal_key.of_small(record.get(FIELDS..HEADER + stored_len as usize).ok_or(Bad::Short)?)
+        } else {
+            seal_key.of_header(bytes, position)
+        };
+        if bytes[SEAL_AT..HASH] != seal {
+            return Err(Bad::Seal);
+        }
         let header = Header {
-            codec: bytes[5],
-            flags: u16::from_le_bytes(field(bytes, 6)),
-            stored_len: word(8),
-            raw_len: word(16),
-            key: field(bytes, 24),
-            function: field(bytes, 56),
-            shape: word(64),
-            stored_at: word(72),
-            expires: word(80),
-            compute: word(88),
-            payload_hash: field(bytes, 96),
+            codec: (what >> CODEC) as u8,
+            flags,
+            stored_len,
+            raw_len,
+            key: field(bytes, 56),
+            function: field(bytes, 88),
+            shape: word(96),
+            stored_at: word(104),
+            expires: word(112),
+            compute: word(120),
+            payload_hash: field(bytes, HASH),
         };
         header.check()?;
         Ok(header)
+    }
+
+    /// Whether that is the payload of this header, which is believed.
+    pub(crate) fn is_of(&self, payload: &[u8]) -> bool {
+        is_small(self.flags, self.stored_len) || payload_hash(payload) == self.payload_hash
     }
 
     /// What no writer of this version would have sealed.
@@ -137,6 +185,9 @@ impl Header {
         let packed = self.flags & (flags::LZ4 | flags::ZSTD);
         if self.flags & !flags::ALL != 0 || packed == flags::LZ4 | flags::ZSTD {
             return Err(Bad::Flags(self.flags));
+        }
+        if self.codec != codec::BINCODE {
+            return Err(Bad::Codec(self.codec));
         }
         if record_len(self.stored_len) >= MAX_RECORD || (packed == 0 && self.raw_len != self.stored_len) {
             return Err(Bad::Lengths);
@@ -150,8 +201,16 @@ impl Header {
     }
 }
 
-/// What the seal covers of a header; the rest is the seal.
-const SEALED: usize = 112;
+/// Where the seal lies, and how long it is; then comes the payload's hash, then the fields.
+const SEAL_AT: usize = 8;
+const SEAL: usize = 16;
+const HASH: usize = SEAL_AT + SEAL;
+const FIELDS: usize = HASH + 16;
+
+/// The first field, from the lowest bit: stored length (40 bits), codec (8), flags (16).
+const STORED_LEN: u64 = (1 << CODEC) - 1;
+const CODEC: u32 = 40;
+const FLAGS: u32 = 48;
 
 /// `N` bytes of a header. Both are constants wherever this is called.
 fn field<const N: usize>(bytes: &[u8; HEADER], at: usize) -> [u8; N] {
@@ -192,20 +251,32 @@ fn truncated(hash: &blake3::Hash) -> [u8; 16] {
 
 /// What seals are made with.
 #[derive(Clone)]
-pub(crate) struct SealKey([u8; 32]);
+pub(crate) struct SealKey {
+    key: [u8; 32],
+    /// Tells a record that another key has sealed from one that is damaged.
+    id: [u8; 3],
+}
 
 impl SealKey {
     /// Without a key of the user's the seal is a checksum that anyone can make.
     pub(crate) fn new(mac_key: Option<&[u8]>) -> SealKey {
-        SealKey(blake3::derive_key("memopool 2026 disk record seal", mac_key.unwrap_or_default()))
+        let key = blake3::derive_key("memopool 2026 disk record seal", mac_key.unwrap_or_default());
+        // Of no bytes: no record is.
+        let [a, b, c, ..] = *blake3::keyed_hash(&key, &[]).as_bytes();
+        SealKey { key, id: [a, b, c] }
     }
 
-    fn seal(&self, header: &[u8], position: Position) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(header);
-        hasher.update(&position.segment().to_le_bytes());
-        hasher.update(&position.offset().to_le_bytes());
-        truncated(&hasher.finalize())
+    /// Of a small record: its fields, which say where it lies, and its payload.
+    fn of_small(&self, sealed: &[u8]) -> [u8; SEAL] {
+        truncated(&blake3::keyed_hash(&self.key, sealed))
+    }
+
+    /// Of the payload's hash, the fields, and the position.
+    fn of_header(&self, header: &[u8; HEADER], position: Position) -> [u8; SEAL] {
+        let mut sealed = [0; HEADER - HASH + 8];
+        sealed[..HEADER - HASH].copy_from_slice(&header[HASH..]);
+        sealed[HEADER - HASH..].copy_from_slice(&position.word().to_le_bytes());
+        truncated(&blake3::keyed_hash(&self.key, &sealed))
     }
 }
 
@@ -230,8 +301,11 @@ pub(crate) enum Bad {
     Short,
     Magic,
     Version(u8),
+    /// Sealed with another key.
+    Foreign,
     Seal,
     Flags(u16),
+    Codec(u8),
     Lengths,
     Key,
     Payload,
@@ -254,12 +328,12 @@ impl fmt::Display for Bad {
             Bad::Short => f.write_str("the segment ends before the record does"),
             Bad::Magic => f.write_str("there is no record at that place"),
             Bad::Version(found) => write!(f, "the record has format version {found}, not {FORMAT_VERSION}"),
-            Bad::Seal => {
-                f.write_str("the seal does not fit: a damaged header, another place, or another `mac_key`")
-            }
+            Bad::Foreign => f.write_str("the record was sealed with another `mac_key`"),
+            Bad::Seal => f.write_str("the seal does not fit: the record is damaged, or was moved"),
             Bad::Flags(found) => {
                 write!(f, "the record has flags ({found:#06x}) that this version does not know")
             }
+            Bad::Codec(found) => write!(f, "the payload has codec {found}, which this version does not know"),
             Bad::Lengths => f.write_str("the record's lengths contradict each other"),
             Bad::Key => f.write_str("the record is another call's"),
             Bad::Payload => f.write_str("the payload is damaged: its hash does not fit"),

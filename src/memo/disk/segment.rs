@@ -14,9 +14,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use foldhash::fast::RandomState;
+
 use super::dir::Dir;
 use super::io::{Access, Handle, Io};
-use super::record::{Bad, HEADER, Header, MAX_RECORD, Place, Position, SealKey, payload_hash};
+use super::record::{Bad, HEADER, Header, MAX_RECORD, Place, Position, SealKey};
 use crate::sync::{Arc, RwLock};
 
 pub(crate) mod large;
@@ -27,7 +29,7 @@ mod walk;
 pub(crate) struct Segments {
     dir: Dir,
     /// Open files by segment. The lock is held to look and to put, not while a file is opened or closed.
-    open: RwLock<HashMap<u32, Arc<Handle>>>,
+    open: RwLock<HashMap<u32, Arc<Handle>, RandomState>>,
 }
 
 /// Why there is no record: a miss in either case.
@@ -68,7 +70,7 @@ impl Segments {
         }
         let header = Header::decode(record, place.position, seal_key)?;
         fits(&header, place, key)?;
-        if payload_hash(payload(record, &header)) != header.payload_hash {
+        if !header.is_of(payload(record, &header)) {
             return Err(Bad::Payload.into());
         }
         Ok(header)

@@ -129,7 +129,7 @@ impl Store {
 
     /// Whether a record of that key is there.
     pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
-        matches!(self.index().find(key), Found::Live { .. })
+        matches!(self.find(key), Found::Live { .. })
     }
 
     /// Values above this have a file of their own.
@@ -211,11 +211,10 @@ impl Store {
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
-        now: u64,
+        now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Look<T> {
-        let index = self.index();
-        let (place, slot) = match index.find(key) {
+        let (place, slot) = match self.find(key) {
             Found::Live { place, slot } => (place, slot),
             Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
             Found::Nothing => return Look::Miss(None),
@@ -223,8 +222,8 @@ impl Store {
         let mut buffer = BUFFER.take();
         let look = match self.read(key, place, &mut buffer) {
             Err(Unread::Bad(bad)) if !bad.is_corruption() => Look::Miss(Some(Fate::Evicted)),
-            // Perhaps another's seal: what is his stays where it is.
-            Err(Unread::Bad(bad @ Bad::Seal)) => Look::Corrupt(bad.to_string()),
+            // What is another's stays where it is.
+            Err(Unread::Bad(bad @ Bad::Foreign)) => Look::Corrupt(bad.to_string()),
             Err(Unread::Bad(bad)) => self.distrust(key, place, bad.to_string()),
             Err(Unread::Io(error)) => Look::Failed(error),
             Ok((header, large)) => {
@@ -232,7 +231,9 @@ impl Store {
                 if !meta.is_fresh(now) {
                     Look::Miss(Some(Fate::Expired))
                 } else {
-                    index.touch(slot);
+                    if !slot.is_marked() {
+                        self.index().touch(slot);
+                    }
                     let decoded = match large {
                         None => decode(&meta, Payload::Bytes(segment::payload(&buffer, &header))),
                         Some(reader) => stream(reader, |payload| decode(&meta, payload), header.stored_len),
@@ -251,6 +252,16 @@ impl Store {
         look
     }
 
+    /// What the index says of a key. (Without counting a reference to it, which takes as long as the look itself.)
+    fn find(&self, key: &[u8; 32]) -> Found {
+        let index = self.index.read();
+        if !index.superseded() {
+            return index.find(key);
+        }
+        drop(index);
+        self.index().find(key)
+    }
+
     /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked.
     fn read(
         &self,
@@ -266,7 +277,7 @@ impl Store {
             false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
         };
         match read(place) {
-            Err(Unread::Bad(bad)) => match self.index().find(key) {
+            Err(Unread::Bad(bad)) => match self.find(key) {
                 Found::Live { place: now, .. } if now != place => read(now),
                 _ => Err(Unread::Bad(bad)),
             },

@@ -11,7 +11,7 @@
 //! Nothing of the disk fails a task. What can't be read is a miss, what can't be written stays in memory: counted, and
 //! told once ([`Event::StoreFailed`]) until it works again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
@@ -21,6 +21,7 @@ use super::health::Health;
 use super::index::{Mark, Position};
 use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink};
+use super::pending::Pending;
 use super::put::{Note, Permit, Put};
 use super::store::{Look, Store};
 use super::writer::Writer;
@@ -44,7 +45,7 @@ pub(super) struct Shared {
     /// Replaced when the directory was deleted under us.
     store: RwLock<Arc<Store>>,
     pub(super) disk: Disk,
-    pub(super) pending: Mutex<HashMap<[u8; 32], Arc<Put>>>,
+    pending: Pending,
     on_event: Option<Listener>,
     reads: Health,
     pub(super) writes: Health,
@@ -77,7 +78,7 @@ impl Tier {
             opened: AtomicU64::new(store.tail().word()),
             store: RwLock::new(Arc::new(store)),
             disk,
-            pending: Mutex::default(),
+            pending: Pending::default(),
             on_event,
             reads: Health::default(),
             writes: Health::default(),
@@ -88,20 +89,21 @@ impl Tier {
     }
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
-    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it.
+    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it. `now`: asked
+    /// for only if the entry expires.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
         tally: impl FnOnce() -> Arc<Tally>,
-        now: u64,
+        now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
         let store = self.shared.store();
-        let pending = self.shared.pending.lock().get(key).cloned();
+        let pending = self.shared.pending.get(key);
         if let Some(put) = pending.filter(|put| store.admits(key, &put.function, put.permit.began)) {
             let meta = put.meta();
             let found = match &put.packed {
-                Packed::Bytes { bytes, .. } if meta.is_fresh(now) => unpacked(&meta, bytes, decode),
+                Packed::Bytes { bytes, .. } if meta.is_fresh(&now) => unpacked(&meta, bytes, decode),
                 _ => return Found::Nothing(None),
             };
             return match found {
@@ -109,7 +111,7 @@ impl Tier {
                 Err(_) => Found::Nothing(None),
             };
         }
-        match store.look(key, now, |meta, payload| match payload {
+        match store.look(key, &now, |meta, payload| match payload {
             Payload::Bytes(bytes) => unpacked(meta, bytes, decode),
             stream => decode(meta, stream),
         }) {
@@ -212,7 +214,7 @@ impl Tier {
             return self.shared.write(&[Arc::new(put)]);
         }
         let put = Arc::new(put);
-        self.shared.pending.lock().insert(put.permit.key, Arc::clone(&put));
+        self.shared.pending.insert(Arc::clone(&put));
         self.writer.put(put);
     }
 
@@ -253,8 +255,7 @@ impl Tier {
 
     /// Forgets a key, for every process of the directory.
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
-        let pending = self.shared.pending.lock().remove(key);
-        drop(pending);
+        self.shared.pending.forget(key);
         let forgotten = self.shared.revived().and_then(|store| {
             store.forget(key)?;
             // What others are at is not to be waited for: it was begun before this, and will be refused.
@@ -270,16 +271,13 @@ impl Tier {
 
     /// Forgets everything of a function.
     pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
-        let pending: Vec<_> =
-            self.shared.pending.lock().extract_if(|_, put| put.function.starts_with(&owner)).collect();
-        drop(pending);
+        self.shared.pending.forget_function(owner);
         self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) -> Result<(), Error> {
-        let pending = std::mem::take(&mut *self.shared.pending.lock());
-        drop(pending);
+        self.shared.pending.clear();
         let cleared = self.shared.told(self.shared.revived().and_then(|store| store.clear()));
         if cleared.is_ok() {
             // What this pool has in memory from now on is newer than that.
@@ -323,7 +321,7 @@ impl Shared {
     pub(super) fn write(&self, puts: &[Arc<Put>]) {
         let written = self.revived().and_then(|store| store.append(puts));
         for put in puts {
-            self.forget_pending(put);
+            self.pending.settle(put);
             put.permit.release();
         }
         match written {
@@ -350,7 +348,7 @@ impl Shared {
 
     /// The disk did not keep up: a result stays in memory only.
     pub(super) fn dropped(&self, put: &Arc<Put>) {
-        self.forget_pending(put);
+        self.pending.settle(put);
         put.permit.release();
         let reason =
             "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
@@ -363,15 +361,6 @@ impl Shared {
             self.failed(&self.writes, &error);
             error.to_string()
         })
-    }
-
-    /// It can be read from the disk now, or never will.
-    fn forget_pending(&self, put: &Arc<Put>) {
-        let mut pending = self.pending.lock();
-        let is_it = pending.get(&put.permit.key).is_some_and(|other| Arc::ptr_eq(other, put));
-        let gone = is_it.then(|| pending.remove(&put.permit.key));
-        drop(pending);
-        drop(gone);
     }
 
     /// The store; a new one if its directory was deleted.
@@ -411,7 +400,7 @@ impl Shared {
                 self.say(false, || None);
             }
         } else if let Some(key) = key.filter(|_| self.reads.is_willing())
-            && let Look::Hit(..) = self.store().look(key, 0, |_, _| Ok(()))
+            && let Look::Hit(..) = self.store().look(key, || 0, |_, _| Ok(()))
         {
             self.read_works();
         }

@@ -21,6 +21,13 @@ impl Page {
             if !section.text.is_empty() {
                 body += &format!("<p>{}</p>", escaped(&section.text));
             }
+            if !section.terms.is_empty() {
+                let term = |(term, meaning): &(String, String)| {
+                    format!("<li><b>{}</b> {}</li>", escaped(term), escaped(meaning))
+                };
+                let terms: String = section.terms.iter().map(term).collect();
+                body += &format!("<ul>{terms}</ul>");
+            }
             body += "<div class=\"blocks\">";
             section.blocks.iter().for_each(|block| body += &block.html());
             body += "</div></section>\n";
@@ -86,6 +93,8 @@ h1{font-size:28px;line-height:1.2;margin:0 0 6px}
 h2{font-size:20px;margin:44px 0 6px}
 h3{font-size:15px;margin:0}
 p{margin:0 0 12px;max-width:76ch;color:var(--soft)}
+ul{margin:0 0 16px;padding:0;list-style:none;display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:6px 24px;font-size:14px;color:var(--soft)}
+li b{color:var(--ink);font-weight:600;display:block}
 figcaption p{font-size:14px;margin:2px 0 8px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0 0}
 .cards div{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}

@@ -17,6 +17,12 @@ impl Page {
             if !section.text.is_empty() {
                 out += &format!("\n{}\n", section.text);
             }
+            if !section.terms.is_empty() {
+                out.push('\n');
+            }
+            for (term, meaning) in &section.terms {
+                out += &format!("- *{term}*: {meaning}\n");
+            }
             for block in &section.blocks {
                 match block {
                     Block::Table(table) => out += &table.markdown(),

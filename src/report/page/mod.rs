@@ -52,6 +52,8 @@ pub(crate) struct Page {
 pub(crate) struct Section {
     pub(crate) title: String,
     pub(crate) text: String,
+    /// Words that are used below, and what they mean.
+    pub(crate) terms: Vec<(String, String)>,
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -72,7 +74,7 @@ pub(crate) struct Table {
 
 impl Section {
     pub(crate) fn new(title: &str, text: &str) -> Section {
-        Section { title: title.to_owned(), text: text.to_owned(), blocks: Vec::new() }
+        Section { title: title.to_owned(), text: text.to_owned(), ..Section::default() }
     }
 
     pub(crate) fn with(mut self, block: impl Into<Block>) -> Section {

@@ -183,6 +183,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         if self.pending().any(|task| task.help(&frame)) {
             return Ok(false);
         }
+        if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
+            let _blocked = context::block_here();
+            self.ready.parker.park(Some(until));
+            return Ok(false);
+        }
         match self.pending().find(|task| !task.is_done()) {
             Some(task) => Err(task.no_thread_left()),
             None => Ok(false),

@@ -84,6 +84,14 @@ pub(crate) struct SlotRef {
     pub(super) bucket: u64,
     pub(super) slot: usize,
     pub(super) prefix0: u64,
+    pub(super) marked: bool,
+}
+
+impl SlotRef {
+    /// Whether it was marked already when it was found.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked
+    }
 }
 
 /// What the index keeps of a record besides its place.

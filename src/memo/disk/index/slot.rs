@@ -134,6 +134,12 @@ impl Bucket<'_> {
         })
     }
 
+    /// Has the beginning of the words 0 fetched from memory.
+    #[inline]
+    pub(super) fn fetch(&self) {
+        std::hint::black_box(self.word(0, 0).load(Ordering::Relaxed));
+    }
+
     /// How many slots are empty, and the first of them.
     pub(super) fn empty(&self) -> (usize, Option<usize>) {
         let is_empty = |slot: &usize| self.word(*slot, 0).load(Ordering::Relaxed) == 0;

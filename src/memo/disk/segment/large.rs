@@ -91,7 +91,7 @@ impl Segments {
             header.raw_len = header.stored_len;
         }
         let position = Position::new(id, 0);
-        let bytes = header.encode(position, seal_key);
+        let bytes = header.encode(&[], position, seal_key);
         written.file.io.write_all_at(&written.file.handle, &bytes, 0)?;
         written.file.rename(&self.dir.seg(id))?;
         Ok(header.place(position))

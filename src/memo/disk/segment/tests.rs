@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::memo::disk::dir::Trust;
-use crate::memo::disk::record::{MAX_SEGMENT, codec, flags, record_len};
+use crate::memo::disk::record::{MAX_SEGMENT, codec, flags, payload_hash, record_len};
 
 /// A cache directory of its own, and records in it.
 struct Cache {
@@ -31,7 +31,7 @@ impl Cache {
 
     /// The bytes of a record for that position.
     fn record(&self, key: u8, payload: &[u8], position: Position) -> Vec<u8> {
-        let mut bytes = header(key, payload).encode(position, &self.seal_key).to_vec();
+        let mut bytes = header(key, payload).encode(payload, position, &self.seal_key).to_vec();
         bytes.extend_from_slice(payload);
         bytes.resize(record_len(payload.len() as u64) as usize, 0);
         bytes
@@ -203,7 +203,7 @@ fn a_hint_that_points_elsewhere_gives_nothing() {
     assert!(!Bad::Key.is_corruption());
     assert_eq!(cache.read(1, at(8, first.len)), Err(Bad::Magic));
     assert_eq!(cache.read(1, at(0, first.len + 8)), Err(Bad::Lengths));
-    assert_eq!(cache.read(1, at(0, first.len - 8)), Err(Bad::Lengths));
+    assert_eq!(cache.read(1, at(0, first.len - 8)), Err(Bad::Short));
     for len in [0, 8, 120, 129, u64::MAX, MAX_RECORD] {
         assert_eq!(cache.read(1, at(0, len)), Err(Bad::Lengths), "{len} bytes");
     }

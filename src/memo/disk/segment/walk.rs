@@ -4,10 +4,11 @@ use std::io;
 
 use super::{Segments, Unread};
 use crate::memo::disk::io::{Access, Handle, Io};
-use crate::memo::disk::record::{Bad, HEADER, Header, MAGIC, MAX_SEGMENT, Place, Position, SealKey};
+use crate::memo::disk::record::{Bad, HEADER, Header, MAGIC, MAX_SEGMENT, Place, Position, SMALL, SealKey};
 
 impl Segments {
-    /// Calls `each` for the records of a segment in order, headers only: the payload's hash is the reader's to check.
+    /// Calls `each` for the records of a segment in order, headers only: but for small records, the payload is the
+    /// reader's to check.
     ///
     /// After a record comes the next, or a hole (a writer was killed), or garbage; then the search goes on by words of 8
     /// bytes to the next header that is sealed for its place. Where no record of a segment can begin
@@ -24,7 +25,8 @@ impl Segments {
             opened => opened?,
         };
         let size = self.io().len(&handle)?;
-        let mut window = Window { io: self.io(), handle: &handle, buf: vec![0; WINDOW], from: 0, filled: 0 };
+        let mut window =
+            Window { io: self.io(), handle: &handle, buf: vec![0; WINDOW], from: 0, filled: 0, ended: false };
         let mut offset = 0;
         while offset < MAX_SEGMENT && offset.saturating_add(HEADER as u64) <= size {
             let bytes = window.at(offset)?;
@@ -61,6 +63,8 @@ struct Window<'a> {
     buf: Vec<u8>,
     from: u64,
     filled: usize,
+    /// It reaches to the end of the file.
+    ended: bool,
 }
 
 /// Large enough that small records cost next to no system calls; not so large that skipping from one large record to the
@@ -68,12 +72,14 @@ struct Window<'a> {
 const WINDOW: usize = 64 << 10;
 
 impl Window<'_> {
-    /// The bytes from `offset` on: at least a header's, unless the file ends before.
+    /// The bytes from `offset` on: at least a small record's, unless the file ends before.
     fn at(&mut self, offset: u64) -> io::Result<&[u8]> {
         let end = self.from + self.filled as u64;
-        if offset < self.from || offset + HEADER as u64 > end {
+        let enough = offset + (HEADER + SMALL) as u64 <= end || (self.ended && offset < end);
+        if offset < self.from || !enough {
             self.filled = self.io.read_at(self.handle, &mut self.buf, offset)?;
             self.from = offset;
+            self.ended = self.filled < self.buf.len();
         }
         Ok(&self.buf[(offset - self.from) as usize..self.filled])
     }

@@ -1,0 +1,282 @@
+//! What no figure says: what each workload is, which peers do the same, what they do better, and why we are not first
+//! where we are not.
+
+use crate::peer::Kind;
+use crate::report::{Column, Figure, Unit};
+
+pub(crate) const HEAD: &str = "\
+# memopool beside its peers
+
+What people would use instead, with the same workloads, in one run. This page is generated; don't edit it:
+
+```sh
+python3 -m venv target/peers-venv && target/peers-venv/bin/pip install joblib diskcache   # optional
+cargo run --release -p memopool-peers -- --write docs/compare.md
+```
+
+Every peer is used as its documentation recommends, in a file of its own (`benches/peers/src/peers/`, Python's in
+`benches/peers/peers.py`), and with the semantics it has. Each figure is the median of interleaved rounds, each round a
+fresh process with a fresh directory. Keys are paths such as `corpus/part-017/item-000017.txt`. The function only copies its
+result, unless stated. The page cache is warm. Figures of one column can be compared, those of two runs can't: the machine
+is not quiet.
+";
+
+pub(crate) const QUICK: &str = "
+**A quick run: that it runs, not what it costs.**
+";
+
+pub(crate) const SUMMARY: &str = "
+## In short
+
+Bold is who was first. The last column sets memopool's time against the fastest peer that promises the same for this
+workload: values shared by all threads and a cold key run once, and on disk the same safety. Below 1 memopool is faster; (1)
+marks where it is more than 10 % slower.
+
+| workload | first | memopool | memopool against the best of its like |
+|---|---|---|---|
+";
+
+pub(crate) const WHY: &str = "\
+Where memopool is not first, or within 10 % of the first, the reason:
+";
+
+/// One line of the summary.
+pub(crate) struct Workload {
+    pub(crate) part: &'static str,
+    pub(crate) title: &'static str,
+    /// Which of our lines it is about.
+    pub(crate) us: &'static str,
+    /// The peers that promise the same.
+    pub(crate) alike: &'static [&'static str],
+    pub(crate) unit: Unit,
+    /// Why we are not first, if we are not.
+    pub(crate) why: &'static str,
+}
+
+/// Those that run a cold key once for all threads.
+const ONCE: &[&str] = &["moka", "quick_cache", "foyer", "cached"];
+
+const LOOK_UP: &str = "\
+quick_cache, memoize and `cached` look up a typed key and clone an `Arc`. memopool encodes the arguments together with the \
+function's identity, so that one table serves all functions and the same key works on disk and in other processes, counts \
+the hit, and hands out a task. It is ahead of moka and foyer, which also keep an account of what is used. Who only wants a \
+look-up takes quick_cache";
+
+const WRITES: &str = "\
+one log of records that prove themselves needs no tree to be kept in order, but each value goes through the queue, a worker \
+and the writer's thread, is encoded and hashed twice (its key and its record), and can be found by other processes within \
+milliseconds. A database that gets everything in one transaction pays none of that, and has nothing if the process is \
+killed before its end. foyer and cacache never sync";
+
+const LARGE_WRITES: &str = "\
+large values are bounded by hashing (BLAKE3), copying into the batch, and the disk itself. foyer does not sync: its time \
+ends when the system has the bytes. A database in one transaction has nothing if the process is killed before its end";
+
+const READS: &str = "\
+LMDB hands out pages of its map without a copy or a check: see the wrong values below. memopool reads each record, checks \
+its BLAKE3 hash, decodes it, compares its key and its type's shape, puts it into the memory tier and gives out an `Arc` \
+that outlives the transaction";
+
+const FIRST: &str = "\
+LMDB maps one file, and cacache opens nothing until asked. memopool opens a directory that several processes write to, \
+checks who owns it, registers this process, maps the index, and starts a worker and a writer";
+
+pub(crate) const WORKLOADS: &[Workload] = &[
+    Workload {
+        part: "warm-1",
+        title: "hit in memory, one thread",
+        us: "memopool",
+        alike: ONCE,
+        unit: Unit::Ns,
+        why: LOOK_UP,
+    },
+    Workload {
+        part: "warm-2",
+        title: "hit in memory, two threads",
+        us: "memopool",
+        alike: ONCE,
+        unit: Unit::Ns,
+        why: "as with one thread",
+    },
+    Workload {
+        part: "cold",
+        title: "20 000 cold calls of an empty function, each",
+        us: "memopool",
+        alike: ONCE,
+        unit: Unit::Ns,
+        why: "\
+the caches get their keys from rayon's parallel loop, which splits a slice that is all there and hands nothing over per \
+key. memopool makes each call a task that can be joined, cancelled, waited for and awaited, and gives results in order while \
+the calls are made lazily; its memory tier is bounded in bytes and does the accounting of moka besides. That is some \
+microseconds for each call that computes, to be set against what the function takes",
+    },
+    Workload {
+        part: "zipf",
+        title: "20 000 calls over 2 000 keys, 50 µs each",
+        us: "memopool",
+        alike: ONCE,
+        unit: Unit::Ms,
+        why: "all run each key once; what differs is the hand-over of the calls, as above",
+    },
+    Workload {
+        part: "write-100",
+        title: "writing 100 B results, safe in batches",
+        us: "memopool-synced",
+        alike: &["redb", "lmdb"],
+        unit: Unit::Rate,
+        why: WRITES,
+    },
+    Workload {
+        part: "write-100",
+        title: "writing 100 B results, safe at the end",
+        us: "memopool-disk",
+        alike: &["redb-one", "lmdb-one"],
+        unit: Unit::Rate,
+        why: "as above",
+    },
+    Workload {
+        part: "write-64k",
+        title: "writing 64 KiB results, safe in batches",
+        us: "memopool-synced",
+        alike: &["redb", "lmdb"],
+        unit: Unit::Megabytes(64 << 10),
+        why: LARGE_WRITES,
+    },
+    Workload {
+        part: "write-64k",
+        title: "writing 64 KiB results, safe at the end",
+        us: "memopool-disk",
+        alike: &["redb-one", "lmdb-one"],
+        unit: Unit::Megabytes(64 << 10),
+        why: "as above",
+    },
+    Workload {
+        part: "write-1m",
+        title: "writing 1 MiB results, safe at the end",
+        us: "memopool-disk",
+        alike: &["redb-one", "lmdb-one"],
+        unit: Unit::Megabytes(1 << 20),
+        why: "as above",
+    },
+    Workload {
+        part: "read",
+        title: "100 000 results of 1 KiB in a fresh process, each",
+        us: "memopool-disk",
+        alike: &["cacache", "foyer-hybrid"],
+        unit: Unit::Us,
+        why: READS,
+    },
+    Workload {
+        part: "read-first",
+        title: "opening that directory and the first hit",
+        us: "memopool-disk",
+        alike: &["cacache", "foyer-hybrid"],
+        unit: Unit::Ms,
+        why: FIRST,
+    },
+];
+
+/// A table of all peers of some kinds.
+pub(crate) struct Table {
+    pub(crate) title: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) kinds: &'static [Kind],
+    pub(crate) columns: &'static [Column],
+}
+
+pub(crate) const TABLES: &[Table] = &[
+    Table {
+        title: "In memory",
+        text: "\
+Results of 100 B. A hit: 10 000 keys in an order that is far from theirs, time per hit and thread. Cold: calls of a function \
+that only copies. Zipf: some keys are asked for far more often than others, and the function computes for 50 µs; the caches \
+save nine runs in ten. Lines without a cache show what the threads alone cost.",
+        kinds: &[Kind::Memory, Kind::Threads],
+        columns: &[
+            ("hit, 1 thread", "warm-1", Figure::Time(Unit::Ns)),
+            ("hit, 2 threads", "warm-2", Figure::Time(Unit::Ns)),
+            ("cold call", "cold", Figure::Time(Unit::Ns)),
+            ("Zipf batch", "zipf", Figure::Time(Unit::Ms)),
+            ("runs in it", "zipf", Figure::Runs),
+        ],
+    },
+    Table {
+        title: "One run",
+        text: "\
+How often the function ran when eight threads, or four processes, asked for one cold key at the same moment: if it gives a \
+value, fails, or panics. Fewer is better; one means that all got the outcome of the same run.",
+        kinds: &[Kind::Memory, Kind::Disk, Kind::Threads],
+        columns: &[
+            ("value", "herd-value", Figure::Runs),
+            ("error", "herd-error", Figure::Runs),
+            ("panic", "herd-panic", Figure::Runs),
+            ("value, 4 processes", "together", Figure::Together),
+        ],
+    },
+    Table {
+        title: "Writing",
+        text: "\
+Computing and keeping results that are not there, until all of them are safe (`flush`, the last commit, `close`), on all \
+cores: 50 000 of 100 B, 1 000 of 64 KiB, 100 of 1 MiB. The peers that need a system call or more for each entry get a tenth of \
+them, or less: cacache, diskcache, `cached`, joblib. What is safe differs. memopool: against a kill within milliseconds, \
+against a power loss at the flush, or after each batch with `Sync::EachBatch`. redb, LMDB: both at each commit, nothing before \
+it. `cached`: both at each entry. foyer, cacache, diskcache, joblib: against a kill only.",
+        kinds: &[Kind::Disk, Kind::Floor],
+        columns: &[
+            ("100 B", "write-100", Figure::Time(Unit::Rate)),
+            ("64 KiB", "write-64k", Figure::Time(Unit::Megabytes(64 << 10))),
+            ("1 MiB", "write-1m", Figure::Time(Unit::Megabytes(1 << 20))),
+        ],
+    },
+    Table {
+        title: "Reading in a fresh process",
+        text: "\
+A directory with 100 000 results of 1 KiB (`cached`: 5 000, joblib: 5 000). All of them once, in order, on all cores, opening \
+included; opening and one of them; blocks on disk for each byte of results. Then, in a directory with 5 000 of them, 40 random \
+bits flipped (not in pages of zeros): how many values were wrong, and how many were computed again.",
+        kinds: &[Kind::Disk],
+        columns: &[
+            ("each of all", "read", Figure::Time(Unit::Us)),
+            ("open + first", "read-first", Figure::Time(Unit::Ms)),
+            ("bytes per byte", "read", Figure::Disk),
+            ("wrong, computed again", "flips", Figure::Wrong),
+        ],
+    },
+];
+
+/// What is measured, in which part, our line, theirs, and how many times faster we mean to be.
+pub(crate) const BARS: &[(&str, &str, &str, &str, f64)] = &[
+    ("writing 100 B, safe in batches", "write-100", "memopool-synced", "redb", 10.0),
+    ("writing 100 B, safe in batches", "write-100", "memopool-synced", "lmdb", 10.0),
+    ("writing 100 B, safe at the end", "write-100", "memopool-disk", "redb", 10.0),
+    ("writing 100 B, safe at the end", "write-100", "memopool-disk", "lmdb", 10.0),
+    ("writing 64 KiB", "write-64k", "memopool-disk", "plain", 0.7),
+    ("writing 1 MiB", "write-1m", "memopool-disk", "plain", 0.7),
+    ("100 000 warm results, fresh process", "read", "memopool-disk", "cacache", 20.0),
+    ("100 000 warm results, fresh process", "read", "memopool-disk", "diskcache", 20.0),
+];
+
+pub(crate) const TAIL: &str = "
+## What each does better
+
+- **quick_cache**: the fastest look-up here, and the least memory for each entry. Typed keys, nothing serialised.
+- **moka**: expiry per entry, listeners with causes, invalidation by predicate, an async twin; years of use. memopool asks it
+  which results to give up.
+- **cached**: the shortest way to cache a function in one process: an attribute, no pool. Stores to choose from, Redis among
+  them; `result_fallback` serves the last good value when a refresh fails.
+- **memoize**: one attribute, almost no dependencies.
+- **foyer**: made for async services with caches far larger than memory: admission filters, throttled devices, io_uring, an
+  async interface throughout. It shares errors and panics in memory as memopool does.
+- **cacache**: content-addressed: equal contents are stored once, and can be fetched by their hash. Plain files, which any tool
+  can read; works on network file systems. Every read is verified, as here.
+- **redb**, **LMDB**: databases: ranges in key order, several tables, transactions over many entries, snapshots. LMDB reads
+  without copying, and is the fastest way to read small values that one is ready to trust.
+- **rayon**: parallel loops over data that is there. It splits the work instead of queueing it; nothing here comes near for
+  that. It can be used inside of a memoized function.
+- **threadpool**: a queue and threads in 200 lines.
+- **`functools.lru_cache`**, **`ThreadPoolExecutor`**: in the standard library, nothing to install.
+- **joblib.Memory**: keys NumPy arrays by content and maps large ones from disk; the directory shows functions and arguments
+  as files.
+- **diskcache**: SQLite underneath: tags, expiry, queues, counters, and a directory that Django can use. Its recipes have a
+  `barrier` that makes a cold key run once, if it is added to the function.
+";
