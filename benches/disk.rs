@@ -1,8 +1,8 @@
 //! What the disk tier costs, each path beside its floor in the same run.
 //!
 //! `cargo bench --bench disk` prints a table: medians of interleaved rounds, so that a machine that slows down slows all
-//! sides. `-- --quick` takes few rounds of few entries: that it runs, not what it costs. Page cache warm, one process; what
-//! two processes cost each other is not measured here.
+//! sides. `-- --quick` takes few rounds of few entries: that it runs, not what it costs. Page cache warm; what two processes
+//! cost each other is not measured here.
 #![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures outside of the crate's clock")]
 
@@ -14,6 +14,8 @@ use std::hint::black_box;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use memopool::{Disk, Func, Pool, Spill};
 use rounds::{Side, interleave, timed};
@@ -211,8 +213,8 @@ fn writes(scale: Scale) {
     }
 }
 
-/// A new pool and its first result, against two files opened and read from. (In one process: a new one adds the same to
-/// both sides.)
+/// A new pool and its first result, against two files opened, mapped and read from: each time in a process of its own, which
+/// pays for whatever comes first in it.
 fn first_hit(scale: Scale) {
     let count = scale.of(100_000);
     let dir = dir();
@@ -222,45 +224,68 @@ fn first_hit(scale: Scale) {
         result.expect("can't fail");
     }
     drop(pool);
-    let index = dir.path().join("cache/v1/index");
-    let segment = std::fs::read_dir(dir.path().join("cache/v1/seg")).expect("there");
-    let segment = segment.flatten().map(|entry| entry.path()).next().expect("a segment");
-    let mut seed = 0;
+    let child = |what: &str| {
+        let path = std::env::current_exe().expect("it runs");
+        let output = Command::new(path).arg(what).arg(dir.path()).output().expect("a process");
+        let nanos = String::from_utf8(output.stdout).ok().and_then(|text| text.trim().parse().ok());
+        Duration::from_nanos(nanos.expect("the time it took"))
+    };
     let times = interleave(
         1,
         scale.of(401),
         &mut [
-            Box::new(|| {
-                seed += 1;
-                let mut pool = None;
-                let took = timed(|| {
-                    let opened = open(dir.path());
-                    black_box(opened.get(&func.call((seed * 37 % count as u64, 100))).expect("kept"));
-                    pool = Some(opened);
-                });
-                drop(pool);
-                took
-            }),
-            Box::new(|| {
-                let mut buffer = [0; 512];
-                timed(|| {
-                    for path in [&index, &segment] {
-                        let file = File::open(path).expect("there");
-                        let length = file.metadata().expect("there").len();
-                        file.read_exact_at(&mut buffer, length / 2).expect("there");
-                        black_box(blake3::hash(&buffer));
-                    }
-                })
-            }),
+            Box::new(|| child(FIRST_HIT)),
+            Box::new(|| child(BARE)),
+            Box::new(|| child(BARE_HASHED)),
+            Box::new(|| child(NO_DISK)),
         ],
     );
     line(
-        &format!("open + first hit, {count} entries"),
+        &format!("open + first hit in a new process, {count} entries"),
         times[0],
         times[1],
-        "floor: open, stat, pread of two files",
+        "floor: open, mmap, pread of two files",
         3.0,
     );
+    println!("  {:<42}{:>12.0} ns", "the same + a first BLAKE3 of 512 bytes", times[2]);
+    println!("  {:<42}{:>12.0} ns", "a pool without a disk", times[3]);
+}
+
+const FIRST_HIT: &str = "--first-hit";
+const BARE: &str = "--bare";
+const BARE_HASHED: &str = "--bare-hashed";
+const NO_DISK: &str = "--no-disk";
+
+/// What [`first_hit`] measures, in the process that it started for that.
+fn child(what: &str, dir: &Path) {
+    let took = match what {
+        FIRST_HIT => timed(|| {
+            let pool = open(dir);
+            black_box(pool.get(&block().call((77, 100))).expect("kept"));
+            std::mem::forget(pool);
+        }),
+        NO_DISK => timed(|| {
+            let pool = Pool::builder().threads(1).memory(0).build().expect("valid settings");
+            std::mem::forget(pool);
+        }),
+        _ => timed(|| {
+            let mut buffer = [0; 512];
+            for (name, mapped) in [("cache/v1/index", true), ("cache/v1/seg/00000001", false)] {
+                let file = File::options().read(true).write(mapped).open(dir.join(name)).expect("there");
+                if mapped {
+                    let map = memmap2::MmapOptions::new().map_raw(&file).expect("memory");
+                    black_box(map.len());
+                    std::mem::forget(map);
+                }
+                let length = file.metadata().expect("there").len();
+                file.read_exact_at(&mut buffer, length / 2).expect("it is longer");
+            }
+            if what == BARE_HASHED {
+                black_box(blake3::hash(&buffer));
+            }
+        }),
+    };
+    println!("{}", took.as_nanos());
 }
 
 fn warm_map(scale: Scale) {
@@ -345,6 +370,12 @@ fn claims(scale: Scale) {
 type Part = fn(Scale);
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, what, dir] = &arguments[..]
+        && [FIRST_HIT, BARE, BARE_HASHED, NO_DISK].contains(&what.as_str())
+    {
+        return child(what, Path::new(dir));
+    }
     let quick = std::env::args().any(|arg| arg == "--quick" || arg == "--test");
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
     let scale = Scale { quick };

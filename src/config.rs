@@ -10,14 +10,14 @@ use self::disk::Disk;
 use crate::call::engine::Engine;
 use crate::call::recorded::Recorded;
 use crate::error::Error;
-use crate::event::{Event, Listener, tell};
+use crate::event::{Event, Listener};
 use crate::ids;
 use crate::memo::disk::tier::Tier;
 use crate::observe;
 use crate::pool::Pool;
 use crate::run::worker::FOREVER;
 use crate::run::{Executor, Plan, Runner};
-use crate::sync::{Arc, parallelism, wall};
+use crate::sync::{Arc, parallelism, spawn, wall};
 
 /// Threads that may be blocked in waits at once, beyond the width, unless [`Builder::max_os_threads`] says otherwise.
 pub const DEFAULT_EXTRA_THREADS: usize = 512;
@@ -118,7 +118,8 @@ impl Width for RangeInclusive<usize> {
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
-    width: RangeInclusive<usize>,
+    /// `None`: as many as the machine runs at once, which takes a while to find out.
+    width: Option<RangeInclusive<usize>>,
     max_os_threads: Option<usize>,
     keep_alive: Duration,
     queue: usize,
@@ -137,7 +138,7 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Builder {
         Builder {
-            width: 0..=parallelism(),
+            width: None,
             max_os_threads: None,
             keep_alive: DEFAULT_KEEP_ALIVE,
             queue: DEFAULT_QUEUE,
@@ -161,7 +162,7 @@ impl Builder {
     /// there are useful requests at a time, say `2..=64`. Workers that wait for tasks are replaced and not counted here;
     /// [`max_os_threads`](Self::max_os_threads) bounds those.
     pub fn threads(mut self, width: impl Width) -> Self {
-        self.width = width.range();
+        self.width = Some(width.range());
         self
     }
 
@@ -235,7 +236,8 @@ impl Builder {
         self
     }
 
-    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in it is caught.
+    /// Called by each worker when it starts: to set a priority, a locale, a name in a profiler. A panic in
+    /// it is caught and told ([`Event::HookPanicked`](crate::Event::HookPanicked)); the worker goes on without it.
     pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_thread_start = Some(Box::new(f));
         self
@@ -301,15 +303,15 @@ impl Builder {
     /// assert_eq!(error.to_string(), "threads(0..=0): a pool needs at least one thread");
     /// ```
     pub fn build(mut self) -> Result<Pool, Error> {
-        let max_os_threads = self.check()?;
+        let width = self.width.clone().unwrap_or_else(|| 0..=parallelism());
+        let max_os_threads = self.check(&width)?;
         let recorded = self.play_back()?;
         let on_event = observe::listener(self.on_event);
         let disk = self.disk.map(|disk| Tier::open(disk, on_event.clone(), &self.name)).transpose()?;
-        let told = on_event.clone();
         let runner = Runner::new(
             ids::unique(),
             Plan {
-                width: self.width,
+                width,
                 max_os_threads,
                 keep_alive: self.keep_alive.min(FOREVER),
                 queue: self.queue,
@@ -317,9 +319,8 @@ impl Builder {
                 name: self.name,
                 on_thread_start: self.on_thread_start,
                 executor: self.executor,
-                on_thread_failed: Box::new(move |error| {
-                    tell(told.as_ref(), &Event::ThreadFailed { error });
-                }),
+                on_event: on_event.clone(),
+                spawn,
             },
         );
         Ok(Pool::from_new(Engine::new(runner, self.memory, disk, self.clock, on_event, recorded)))
@@ -336,9 +337,9 @@ impl Builder {
     }
 
     /// The number of threads in all, if everything is as it should be.
-    fn check(&self) -> Result<usize, Error> {
-        check_width(&self.width)?;
-        let width = *self.width.end();
+    fn check(&self, width: &RangeInclusive<usize>) -> Result<usize, Error> {
+        check_width(width)?;
+        let width = *width.end();
         let max_os_threads = self.max_os_threads.unwrap_or(width.saturating_add(DEFAULT_EXTRA_THREADS));
         if max_os_threads < width {
             return Err(Error::invalid(format!(

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use crate::contain::panic_text;
 use crate::sync::Arc;
 
 /// Why there is no result.
@@ -217,16 +218,6 @@ impl Error {
 }
 
 /// The text of a panic's payload.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).into()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic with a payload that is no string".into()
-    }
-}
-
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
         Error(Arc::new(kind))

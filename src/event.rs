@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
 use crate::sync::Arc;
@@ -117,6 +117,14 @@ pub enum Event<'a> {
         /// Why.
         error: &'a (dyn std::error::Error + Send + Sync),
     },
+    /// A body runs beyond its timeout: its tasks have their error, its thread is replaced until it returns, and
+    /// [`cancelled()`](crate::cancelled) is true inside of it. Told after `Failed`.
+    Stuck {
+        /// The function's name.
+        function: &'a str,
+        /// Its timeout.
+        timeout: Duration,
+    },
     /// A value was not kept, though its function's results are.
     NotStored {
         /// The function's name.
@@ -150,6 +158,11 @@ pub enum Event<'a> {
         /// What the system said.
         error: &'a std::io::Error,
     },
+    /// [`on_thread_start`](crate::Builder::on_thread_start) panicked; the worker goes on without it.
+    HookPanicked {
+        /// What the panic said.
+        message: &'a str,
+    },
 }
 
 /// Who is told.
@@ -158,7 +171,7 @@ pub(crate) type Listener = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 /// Tells the listener. Its panics stay its own.
 pub(crate) fn tell(listener: Option<&Listener>, event: &Event<'_>) {
     if let Some(listener) = listener {
-        let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+        let _ = contain(|| listener(event));
     }
 }
 
@@ -228,6 +241,9 @@ pub struct Stats {
     pub queued: u64,
     /// Bodies that run now. Zero in the stats of one function.
     pub running: u64,
+    /// Those of them that run beyond their [`timeout`](crate::Func::timeout) now. Their threads are replaced as long as
+    /// there are fewer than [`max_os_threads`](crate::Builder::max_os_threads). Zero in the stats of one function.
+    pub stuck: u64,
 }
 
 impl Stats {
@@ -348,6 +364,9 @@ impl fmt::Display for Stats {
         }
         line("compute time", seconds(self.compute_time))?;
         line("saved time", seconds(self.saved_time))?;
+        if self.stuck > 0 {
+            line("stuck", self.stuck.to_string())?;
+        }
         write!(f, "{:<14}{:>14}", "threads", self.threads)
     }
 }

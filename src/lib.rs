@@ -58,6 +58,7 @@
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
 //! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
+//! How to test what runs on a pool is `docs/testing.md`.
 //!
 //! # What nesting costs
 //!
@@ -77,6 +78,16 @@
 //! Bodies that wait for other tasks, or for room in another pool's queue, are replaced and don't count; wrap other waits (a
 //! lock, a subprocess) in [`block_in_place`], and they are, too. [`Builder::max_os_threads`] bounds them all. A body lends its
 //! slot of a limit while it waits for a task, so that functions of one limit may call each other, however few its slots.
+//!
+//! A body that runs beyond its [`timeout`](Func::timeout) can't be killed: it sees [`cancelled()`], its tasks have their error,
+//! and its thread is replaced until it returns ([`Stats::stuck`]).
+//!
+//! # With rayon
+//!
+//! Bodies may use rayon. If threads of rayon's ask for results whose bodies need those same threads, turn on the feature
+//! `rayon`: a thread of rayon's that waits then runs what else rayon has to do, where it would hang with any cell that just
+//! sleeps. One thing no cell can mend: a caller that rayon puts on top of a piece of the very body it asks for. If callers may
+//! be queued in rayon while such a body runs, give the bodies a rayon pool of their own (`install`).
 //!
 //! # What it costs to keep a result
 //!
@@ -99,8 +110,10 @@
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
 //! | `report` | no | `Pool::report`: what the pool saved, as a page with charts and as JSON | serde_json |
-//! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; a hit pays one event more |
-//! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; a hit pays one counter more |
+//! | `rayon` | no | `executor::Rayon`: jobs on a rayon pool; threads of rayon's that wait keep rayon going | rayon-core |
+//! | `tokio` | no | `executor::Tokio`: jobs on the blocking threads of a runtime | tokio (`rt`) |
+//! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; 5 % on a hit while nobody listens |
+//! | `metrics` | no | counters and histograms by function: see [`Event`] | metrics; two thirds on a hit |
 //! | `testing` | no | `testing`: `ManualClock`, `Inline`, `Stepper`, `Faults`, `runs()`, `Pool::recorded` for tests of your own pipelines | no dependency |
 //!
 //! # Supported Rust
@@ -109,6 +122,7 @@
 
 pub(crate) mod call;
 mod config;
+mod contain;
 mod error;
 mod event;
 mod flight;
@@ -153,6 +167,15 @@ pub use task::wait::stream::AsCompletedStream;
 pub use task::wait::{AsCompleted, Until, Waited, as_completed, wait};
 pub use task::{Source, Task, TaskId};
 
+/// Threads that somebody else owns, as [`Executor`]s.
+#[cfg(any(feature = "rayon", feature = "tokio"))]
+pub mod executor {
+    #[cfg(feature = "rayon")]
+    pub use crate::run::executors::Rayon;
+    #[cfg(feature = "tokio")]
+    pub use crate::run::executors::Tokio;
+}
+
 /// Wrappers that change how an argument is keyed.
 pub mod key {
     pub use crate::call::key::Unordered;
@@ -180,3 +203,8 @@ struct FromConcurrentFutures;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/report.md")]
 struct ReportPage;
+
+/// The code of the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

@@ -136,10 +136,7 @@ impl Pool {
     /// After [`shutdown`](Self::shutdown) the task is done with [`is_shutdown`](Error::is_shutdown).
     #[inline]
     pub fn submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Task<R> {
-        match call.submit(&self.engine, Patience::Endless) {
-            Ok(task) => task,
-            Err(_) => unreachable!("only a submission that does not wait is turned away"),
-        }
+        call.submit(&self.engine)
     }
 
     /// Submits a call unless that would mean waiting.
@@ -168,7 +165,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn try_submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Task<R>, Call<A, R>> {
-        call.submit(&self.engine, Patience::None)
+        call.try_submit(&self.engine, Patience::None)
     }
 
     /// Submits a call and waits for it.
@@ -178,7 +175,7 @@ impl Pool {
     /// As [`Task::wait`].
     #[inline]
     pub fn run<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Arc<R>, Error> {
-        self.submit(call).into_result()
+        call.run(&self.engine)
     }
 
     /// As [`submit`](Self::submit), but waits for room in the queue no longer than until `deadline`.
@@ -187,7 +184,26 @@ impl Pool {
         call: Call<A, R>,
         deadline: Option<Instant>,
     ) -> Result<Task<R>, Call<A, R>> {
-        call.submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
+        call.try_submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
+    }
+
+    /// As [`submit_until`](Self::submit_until), or [`try_submit`](Self::try_submit); but what the disk has at hand is read
+    /// here and now.
+    pub(crate) fn submit_eagerly<A, R: Send + Sync + 'static>(
+        &self,
+        call: Call<A, R>,
+        patience: Patience,
+    ) -> Result<Task<R>, Call<A, R>> {
+        call.submit_eagerly(&self.engine, patience)
+    }
+
+    /// How many calls wait to be looked for on the disk.
+    pub(crate) fn queued_looks(&self) -> usize {
+        self.engine.runner.queued_looks()
+    }
+
+    pub(crate) fn has_disk(&self) -> bool {
+        self.engine.disk.is_some()
     }
 
     /// The queue, for a future that waits for room in it.

@@ -176,7 +176,21 @@ pub(crate) fn spawn(
     .spawn(body)
 }
 
-/// The number of threads the machine runs at once, at least one.
+/// Which thread this is.
+pub(crate) fn this_thread() -> std::thread::ThreadId {
+    std::thread::current().id()
+}
+
+/// The number of threads the machine runs at once, at least one. On Linux it takes several files to tell.
 pub(crate) fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The number of processors, at least one: as [`parallelism`], but perhaps more than the process may keep busy.
+pub(crate) fn processors() -> usize {
+    #[cfg(target_os = "linux")]
+    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
+        return (set.count() as usize).max(1);
+    }
+    parallelism()
 }

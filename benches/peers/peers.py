@@ -1,7 +1,7 @@
 """The peers of Python: the same workloads, the same command line, one line of JSON.
 
     python3 peers.py versions
-    python3 peers.py WORKLOAD PEER DIR COUNT LENGTH THREADS SPIN_US SLEEP_MS OUTCOME
+    python3 peers.py WORKLOAD PEER DIR COUNT LENGTH THREADS SLEEP_MS OUTCOME
 """
 
 import functools
@@ -22,7 +22,7 @@ NOISE = hashlib.shake_128(b"noise").digest(1 << 21)
 class Body:
     """The function that all peers memoize."""
 
-    length, spin, sleep, outcome = 100, 0, 0, "value"
+    length, sleep, outcome = 100, 0, "value"
 
 
 def value_of(key):
@@ -36,10 +36,6 @@ def body(key):
     global RUNS
     with RUNS_LOCK:
         RUNS += 1
-    if Body.spin:
-        until = time.perf_counter() + Body.spin / 1e6
-        while time.perf_counter() < until:
-            pass
     if Body.sleep:
         time.sleep(Body.sleep / 1e3)
     if Body.outcome in ("error", "panic"):
@@ -132,21 +128,21 @@ def each(cache, keys):
 
 
 def threads(count, work):
-    """Runs work in so many threads; the seconds from the first start to the last end."""
-    start = threading.Barrier(count + 1)
+    """Runs work in so many threads; the seconds from the first start to the last end, by their own clocks."""
+    start, times = threading.Barrier(count), []
 
     def run():
         start.wait()
+        begin = time.perf_counter()
         work()
+        times.append((begin, time.perf_counter()))
 
     started = [threading.Thread(target=run) for _ in range(count)]
     for thread in started:
         thread.start()
-    start.wait()
-    begin = time.perf_counter()
     for thread in started:
         thread.join()
-    return time.perf_counter() - begin
+    return max(end for _, end in times) - min(begin for begin, _ in times)
 
 
 def warm(cache, keys, width):
@@ -159,8 +155,7 @@ def warm(cache, keys, width):
         for key in order:
             get(key)
 
-    times = sorted(threads(width, work) for _ in range(7))
-    return times[3] * 1e9 / count
+    return min(threads(width, work) for _ in range(7)) * 1e9 / count
 
 
 def ask(cache):
@@ -184,7 +179,7 @@ def read(cache, keys):
 
 
 def perform(workload, open_cache, keys, width):
-    begin = time.perf_counter()
+    begin, computed = time.perf_counter(), time.process_time()
     cache = open_cache()
     opened, found = time.perf_counter(), {}
     if workload == "warm":
@@ -208,7 +203,8 @@ def perform(workload, open_cache, keys, width):
         if workload == "fill":
             cache.flush()
         begin, per = opened, 1 if workload == "zipf" else len(keys)
-    return {"ns": (time.perf_counter() - begin) * 1e9 / per, "runs": RUNS, **found}
+    took, computed = time.perf_counter() - begin, time.process_time() - computed
+    return {"ns": took * 1e9 / per, "cpu": computed * 1e9 / per, "runs": RUNS, **found}
 
 
 def versions():
@@ -225,8 +221,8 @@ def main(args):
     if args == ["versions"]:
         return versions()
     workload, peer, dir, *rest = args
-    count, Body.length, width, Body.spin, Body.sleep = map(int, rest[:5])
-    Body.outcome = rest[5]
+    count, Body.length, width, Body.sleep = map(int, rest[:4])
+    Body.outcome = rest[4]
     warnings.simplefilter("ignore")
     if peer in ("joblib", "diskcache"):
         # A program imports once, whatever it opens.

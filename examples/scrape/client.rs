@@ -9,7 +9,7 @@ use url::Url;
 /// Connections, and how they were used.
 pub(crate) struct Client {
     pub(crate) agent: ureq::Agent,
-    delay: Duration,
+    pub(crate) delay: Duration,
     pub(crate) requests: AtomicU64,
     pub(crate) bodies: AtomicU64,
     pub(crate) unchanged: AtomicU64,

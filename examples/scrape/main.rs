@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use client::{Client, count};
 use input::Asked;
-use memopool::{Func, Limit, Pool, Source, memo};
+use memopool::{Backoff, Func, Limit, Pool, Source, memo};
 use own::Wall;
 use report::{Crawl, Figures, Report, Seen, bar};
 use robots::Rules;
@@ -40,6 +40,9 @@ const AGENT: &str = "memopool-scrape";
 
 /// How long an answer is good. So long an address that failed is left alone, too.
 const FRESH: Duration = Duration::from_secs(600);
+
+/// How long an address that failed is left alone before the next attempt, at least; then twice as long.
+const SHORTEST_REST: Duration = Duration::from_millis(10);
 
 /// What a server answered.
 #[derive(Serialize, Deserialize)]
@@ -88,6 +91,7 @@ fn fetch(client: &Arc<Client>, limit: &Limit) -> Fetch {
         .version(1) // of `get`: what is kept outlives this program
         .ttl(FRESH)
         .retries(2)
+        .backoff(Backoff::exponential(client.delay.max(SHORTEST_REST)))
         .limit(limit)
 }
 

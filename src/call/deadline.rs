@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::event::{Event, count};
 use crate::memo::history::Fate;
 use crate::run::context;
+use crate::run::overrun::Watched;
 use crate::run::timer::Alarm;
 use crate::sync::{Arc, Weak, spawn};
 
@@ -17,9 +18,12 @@ pub(super) struct Deadline<R: 'static> {
     engine: Weak<Engine>,
     timeout: Duration,
     attempt: u32,
+    /// This attempt, as long as it runs.
+    watched: Weak<Watched>,
 }
 
 impl<R: Send + Sync + 'static> Deadline<R> {
+    /// Called by the thread that runs the attempt, in its frame.
     pub(super) fn new(
         engine: &Arc<Engine>,
         flight: &Arc<CallFlight<R>>,
@@ -27,7 +31,7 @@ impl<R: Send + Sync + 'static> Deadline<R> {
         attempt: u32,
     ) -> Self {
         let (engine, flight) = (Arc::downgrade(engine), Arc::downgrade(flight));
-        Deadline { flight, engine, timeout, attempt }
+        Deadline { flight, engine, timeout, attempt, watched: context::watch() }
     }
 }
 
@@ -37,7 +41,8 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         if self.is_moot() {
             return;
         }
-        // Before anyone is woken who might ask why.
+        // Before anyone is woken who might ask why, or submit something to a thread that is lost.
+        let stuck = self.watched.upgrade().is_some_and(|watched| watched.stick());
         engine.note(&flight.origin, Fate::TimedOut);
         let tally = &flight.origin.tally;
         let error = Error::timeout(Some(tally.name), self.timeout);
@@ -56,6 +61,9 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         if flight.cell.finish_early(Err(error.clone()), elsewhere) {
             count(&tally.failed);
             engine.emit(&Event::Failed { function: tally.name, error: &error });
+            if stuck {
+                engine.emit(&Event::Stuck { function: tally.name, timeout: self.timeout });
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::identity::Identity;
@@ -11,6 +10,7 @@ use super::key::SlotKey;
 use super::recorded::Recorded;
 use super::storage::Stage;
 use crate::config::Clock;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Listener, Stats, Tally, count, tell};
 use crate::flight::AnyFlight;
@@ -187,7 +187,7 @@ impl Engine {
     fn discard(entry: Entry) {
         entry.tally.entries.fetch_sub(1, Ordering::Relaxed);
         entry.tally.bytes.fetch_sub(entry.weight, Ordering::Relaxed);
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+        let _ = contain(|| drop(entry));
     }
 
     /// Forgets everything, or everything of one owner.
@@ -213,6 +213,7 @@ impl Engine {
         stats.threads = self.runner.threads() as u64;
         stats.queued = self.runner.queued() as u64;
         stats.running = self.runner.running() as u64;
+        stats.stuck = self.runner.stuck() as u64;
         if let Some(disk) = &self.disk {
             disk.add_to(&mut stats);
         }

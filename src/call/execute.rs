@@ -17,6 +17,7 @@ use super::key::SlotKey;
 use super::retry::Course;
 use super::storage::{self, Kept, Next, Stage, Unkept};
 use crate::config::MIN_WEIGHT;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
@@ -87,14 +88,14 @@ enum Failure {
 impl<R: Send + Sync + 'static> Run<R> {
     /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
     pub(crate) fn run(self) {
-        let _ = catch_unwind(AssertUnwindSafe(|| self.perform()));
+        let _ = contain(|| self.perform());
     }
 
     /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
     /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
     fn abandon(self) {
         let _frame = context::enter(frame(&self.engine, &self.flight));
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+        let _ = contain(|| drop(self));
     }
 
     fn perform(mut self) {
@@ -190,7 +191,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// The disk had it.
     #[inline(never)]
-    fn found(self, outcome: Outcome<R>, meta: &Meta) {
+    pub(super) fn found(self, outcome: Outcome<R>, meta: &Meta) {
         let Run { engine, flight, guard, core, attempts, ticket, .. } = self;
         // The arguments' `Drop` is user code.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
@@ -281,7 +282,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let tally = &self.flight.origin.tally;
         if self.flight.cell.is_done() {
             // It ran over its timeout: counted then, and nobody waits for what it still says.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+            let _ = contain(|| drop(result));
             return guard.fail(Err(Error::cancelled()));
         }
         match result {
@@ -305,7 +306,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                         count(&tally.panicked);
                         let error = Error::panic(tally.name, &*payload);
                         // A payload's `Drop` is user code, too.
-                        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                        let _ = contain(|| drop(payload));
                         (error, None, Fate::Panicked)
                     }
                 };

@@ -4,6 +4,8 @@
 //! - `value`: any value to bytes, a serializer
 //! - `parts`: the same for lists, structs and maps
 //! - `bytes`: where the bytes go: a small buffer, then a hasher
+//! - `small`: that buffer
+//! - `slot`: the key that the slot table holds
 //!
 //! A [`Key`] is `blake3::keyed_hash(function digest, bytes)`: the same in every build and on every machine. A [`SlotKey`]
 //! lives in one process only; it keeps short bytes as they are, so that a hit on small arguments never pays for BLAKE3.
@@ -11,21 +13,20 @@
 mod bytes;
 mod encode;
 mod parts;
+mod slot;
+mod small;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::sync::LazyLock;
 
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use encode::{EncodeError, Encoder};
+pub(crate) use slot::SlotKey;
 
 /// The identity of one call: its function (name, code or version, types) and the values of its arguments.
 ///
@@ -173,90 +174,3 @@ impl<T> DerefMut for Unordered<T> {
 
 /// The most encoded bytes that a [`SlotKey`] holds as they are: what is left of one cache line.
 const INLINE: usize = 51;
-
-/// [`SlotKey::len`] of a key that holds a BLAKE3 [`Key`].
-const HASHED: u8 = u8::MAX;
-
-/// A call's key in the slot table: one cache line, compared by content, its hash computed once.
-///
-/// Small arguments are held and compared exactly, together with the function's id; larger ones are held as their [`Key`],
-/// which covers the function too. One function may have keys of both kinds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotKey {
-    hash: u64,
-    /// [`INLINE`] bytes, zeros beyond those used; then how many are used, or [`HASHED`]; then the function's id, 0 in a
-    /// hashed key. Compared and hashed as a whole.
-    content: [u8; CONTENT],
-}
-
-/// The bytes, their number, the function's id.
-const CONTENT: usize = INLINE + 1 + 4;
-
-const _: () = assert!(size_of::<SlotKey>() == 64);
-
-impl SlotKey {
-    /// The key of small arguments: the first `len` of `bytes`, which are zeros beyond.
-    #[inline]
-    fn small(func: u32, bytes: &[u8; INLINE], len: u8) -> Self {
-        debug_assert!(bytes[usize::from(len)..].iter().all(|byte| *byte == 0));
-        let mut content = [0; CONTENT];
-        content[..INLINE].copy_from_slice(bytes);
-        content[INLINE] = len;
-        content[INLINE + 1..].copy_from_slice(&func.to_le_bytes());
-        Self::new(content)
-    }
-
-    /// The key of arguments (and their function) that are known by their [`Key`].
-    fn hashed(key: Key) -> Self {
-        let mut content = [0; CONTENT];
-        content[..32].copy_from_slice(&key.0);
-        content[INLINE] = HASHED;
-        Self::new(content)
-    }
-
-    #[inline]
-    fn new(content: [u8; CONTENT]) -> Self {
-        // Whole words, used or not: a fixed number of them costs less than a branch on the length, and the general
-        // routine for strings of bytes three times as much.
-        let (start, shared) = &*SEED;
-        let mut hasher = FoldHasher::with_seed(*start, shared);
-        let (pairs, rest) = content.as_chunks::<16>();
-        for pair in pairs {
-            hasher.write_u128(u128::from_le_bytes(*pair));
-        }
-        let (rest, _) = rest.as_chunks::<8>();
-        for word in rest {
-            hasher.write_u64(u64::from_le_bytes(*word));
-        }
-        Self { hash: hasher.finish(), content }
-    }
-
-    /// Well mixed in all its bits, and different in every process.
-    #[inline]
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    /// The [`Key`] of the same call, given the digest of its function.
-    pub(crate) fn key(&self, function_digest: &[u8; 32]) -> Key {
-        let (bytes, len) = (&self.content[..INLINE], self.content[INLINE]);
-        match bytes.first_chunk() {
-            Some(key) if len == HASHED => Key(*key),
-            _ => Key::of(function_digest, &bytes[..usize::from(len)]),
-        }
-    }
-}
-
-impl fmt::Debug for SlotKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.content[INLINE] == HASHED { "hashed" } else { "small" };
-        write!(f, "SlotKey({kind}, {:016x})", self.hash)
-    }
-}
-
-/// The seed of every [`SlotKey::hash`] of this process. From the operating system's randomness (foldhash's own seed is made
-/// of addresses and the clock), so that whoever chooses the arguments can't choose the buckets.
-static SEED: LazyLock<(u64, SharedSeed)> = LazyLock::new(|| {
-    let random = RandomState::new();
-    (random.hash_one(0), SharedSeed::from_u64(random.hash_one(1)))
-});

@@ -1,9 +1,8 @@
 //! Functions with a [`Limit`], and what their runs do when there is no slot.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::execute::Run;
 use super::func::Func;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::run::limit::Limit;
 use crate::sync::Arc;
@@ -47,7 +46,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine.runner));
         if let Err(run) = flight.cell.arm(self) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
             return;
         }
         park(flight as _, runner);

@@ -4,22 +4,23 @@
 //! 2. [`identity`] — what makes two functions the same.
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
-//! 5. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early.
-//! 6. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
-//! 7. [`explain`] — what submitting a call would find, and why.
-//! 8. [`boxed`] — calls whose arguments' type is hidden.
-//! 9. [`spawn`] — closures, unremembered.
-//! 10. [`limit`] — functions of which only so many may run at a time.
-//! 11. [`retry`] — the rest between two attempts of a run.
-//! 12. [`recorded`] — pools that answer from their cache alone.
-//! 13. `record` — what runs write down for the report (feature `report`).
+//! 5. [`hit`] — a submission that finds its value.
+//! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early.
+//! 7. [`launch`] — from a claimed slot to a queued job.
+//! 8. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
+//! 9. [`explain`] — what submitting a call would find, and why.
+//! 10. [`boxed`] — calls whose arguments' type is hidden.
+//! 11. [`spawn`] — closures, unremembered.
+//! 12. [`limit`] — functions of which only so many may run at a time.
+//! 13. [`retry`] — the rest between two attempts of a run.
+//! 14. [`recorded`] — pools that answer from their cache alone.
+//! 15. `record` — what runs write down for the report (feature `report`).
 //!
 //! # Hot path and cold path
 //!
-//! [`Call::submit`] encodes the arguments and looks once at the slot table. A result that is there goes straight into a
-//! finished task: no allocation, no clock (unless it has a TTL), no lock but the shard's, no word to the accountant but a
-//! flag in the slot. [`fetch_cold`](Call::fetch_cold) is kept apart, and out of line, so that it costs the hit nothing:
-//! it joins a run in flight, or takes a ticket, claims the slot, makes the arguments owned and queues the run.
+//! A submission encodes the arguments and looks once at the slot table. A value that is there goes straight into a finished
+//! task ([`hit`]). [`fetch_cold`](Call::fetch_cold) is kept apart, and out of line, so that it costs the hit nothing: it joins
+//! a run in flight, or takes a ticket, claims the slot, makes the arguments owned and queues the run.
 //!
 //! A ticket comes before the claim: a submitter that waits for room in the queue has not promised anything to anyone.
 
@@ -31,8 +32,10 @@ mod explain;
 pub(crate) mod format;
 pub(crate) mod func;
 pub(crate) mod generated;
+mod hit;
 pub(crate) mod identity;
 pub(crate) mod key;
+mod launch;
 mod limit;
 pub(crate) mod named;
 #[cfg(feature = "report")]
@@ -50,25 +53,25 @@ use crate::error::{Error, panic_text};
 use crate::event::{Event, Tally, count};
 use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
-use crate::flight::{AnyFlight, Flight, Outcome};
+use crate::flight::{AnyFlight, Flight};
 use crate::ids;
 use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
-use crate::run::limit::Limit;
-use crate::run::{Patience, Refused, Ticket};
+use crate::run::{Patience, Refused};
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
-use execute::{CallFlight, Origin, Run};
+use execute::{CallFlight, Origin};
 pub use explain::Explain;
-use func::{Attempts, Encode, Handle, Start};
+use func::{Encode, Handle, Start};
+use hit::{Found, as_outcome};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
+use launch::Launch;
 pub(crate) use spawn::spawn;
-use storage::Stage;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -161,63 +164,43 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         self
     }
 
-    /// The spine. Gives the call back only if there is no room in the queue for as long as `patience` lasts.
+    /// Whether it is computed whatever is kept. A pool that never computes reads instead.
     #[inline]
-    pub(crate) fn submit(mut self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
-        self.refresh &= !engine.recorded.is_on();
-        match self.fetch_hot(engine) {
-            Found::Task(task) => Ok(task),
-            Found::Nothing { slot, vacant } => self.fetch_cold(engine, slot, vacant, patience),
-        }
+    fn refreshes(&self, engine: &Engine) -> bool {
+        self.refresh && !engine.recorded.is_on()
     }
 
-    /// A result that is there, as a finished task.
-    ///
-    /// Never inlined: the encoder's buffers would stay in the frame of a body that goes on to wait, and nesting would
-    /// reach half as deep.
+    /// [`fetch_cold`](Self::fetch_cold), however long the queue is full.
+    #[cold]
     #[inline(never)]
-    fn fetch_hot(&self, engine: &Arc<Engine>) -> Found<R> {
-        let mut encoder = self.encoder();
-        if let Err(error) = self.encode(&mut encoder) {
-            return Found::Task(self.refuse(engine, error));
+    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>) -> Task<R> {
+        match self.fetch_cold(engine, slot, found, Patience::Endless, false) {
+            Ok(task) => task,
+            Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
-        // Made in place, and copied once more at the end: a line that was just written in pieces is slow to read.
-        let slot = encoder.finish();
-        if self.refresh {
-            return Found::Nothing { slot, vacant: true };
-        }
-        let found = engine.slots.peek(
-            &slot,
-            |entry| {
-                if entry.expires != 0 {
-                    return None;
-                }
-                entry.tally.hit(entry.cost);
-                engine.memory.touch(&entry.touched, slot.hash());
-                Some(Arc::clone(&entry.value))
-            },
-            |_| Some(()),
-        );
-        let value = match found {
-            Peek::Hit(value) => value,
-            found => return Found::Nothing { slot, vacant: matches!(found, Peek::Vacant) },
-        };
-        if engine.on_event.is_some() {
-            engine.emit(&Event::Hit { function: self.core.identity.name });
-        }
-        Found::Task(Task::ready(as_outcome(value), Some(Source::Memory), Some(self.key_ref(slot))))
     }
 
     /// Everything that is not a plain hit: a result with a TTL, a run to join, a run to lead.
     #[cold]
     #[inline(never)]
     fn fetch_cold(
-        self,
+        mut self,
         engine: &Arc<Engine>,
         slot: SlotKey,
-        vacant: bool,
+        found: Found<R>,
         patience: Patience,
+        eager: bool,
     ) -> Result<Task<R>, Self> {
+        let vacant = match found {
+            Found::Value(value) => return Ok(Task::hit(value, self.key_ref(slot))),
+            Found::Error(error) => {
+                return Ok(Task::ready(Err(error), Some(Source::Memory), Some(self.key_ref(slot))));
+            }
+            Found::Refused(error) => return Ok(self.refuse(engine, error)),
+            Found::Vacant => true,
+            Found::Other => false,
+        };
+        self.refresh = self.refreshes(engine);
         let tally = engine.tally(self.core.identity);
         // What comes after a look that found nothing is as good as a run that was joined: it needs no clock.
         let now = if vacant { 0 } else { engine.reads_at() };
@@ -252,7 +235,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let stage = engine.first_stage(core.format.is_some(), refresh);
-                let launch = Launch { flight: flight.clone(), guard, core: Some(core), ticket, stage };
+                let flight_of_run = Arc::clone(&flight);
+                let launch = Launch { flight: flight_of_run, guard, core: Some(core), ticket, stage, eager };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -410,16 +394,6 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 }
 
-/// What the hot path found.
-enum Found<R: Send + Sync + 'static> {
-    Task(Task<R>),
-    /// To be joined, led, or read with the clock in hand; `vacant`: certainly not in flight, and not kept.
-    Nothing {
-        slot: SlotKey,
-        vacant: bool,
-    },
-}
-
 /// What a look at the slot table found.
 type Seen<R> = Peek<Read, (Arc<CallFlight<R>>, Interest)>;
 
@@ -447,65 +421,9 @@ fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
     flight.cell.is_open().then_some(())
 }
 
-/// A kept value, or the kept error of a function that keeps them.
-#[inline]
-fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Outcome<R> {
-    value.downcast().map_err(|other| match other.downcast_ref::<Error>() {
-        Some(error) => error.clone(),
-        None => Error::invalid("the kept value is of another type: two functions share one identity"),
-    })
-}
-
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
     let parked = AtomicBool::new(false);
     Arc::new(Flight { id: ids::unique(), timed, parked, origin, cell: Cell::new() })
-}
-
-/// What a run is made of, but for its arguments.
-struct Launch<R: Send + Sync + 'static> {
-    flight: Arc<CallFlight<R>>,
-    guard: execute::Lead<R>,
-    core: Option<Handle<R>>,
-    ticket: Ticket,
-    stage: Stage,
-}
-
-impl<R: Send + Sync + 'static> Launch<R> {
-    /// Makes the job and queues it. Whatever fails on the way settles the cell.
-    fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&func::Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage } = self;
-        // Making arguments owned is user code (`Clone`).
-        let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
-            Ok(attempts) => attempts,
-            Err(panic) => {
-                count(&flight.origin.tally.panicked);
-                return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
-            }
-        };
-        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
-        let runner = Arc::clone(&engine.runner);
-        let permit = None;
-        let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
-        let run = Run {
-            engine,
-            flight: flight_of_run,
-            guard,
-            core,
-            attempts,
-            ticket,
-            stage,
-            doubtful: false,
-            permit,
-            turn,
-        };
-        if let Err(run) = flight.cell.arm(run) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
-            return;
-        }
-        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
-            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
-    }
 }
 
 impl<A, R> fmt::Debug for Call<A, R> {

@@ -59,7 +59,7 @@ impl Engine {
 impl<R: Send + Sync + 'static> Run<R> {
     /// Its result is not recorded, and its body must not run.
     pub(super) fn must_not_run(&self) -> bool {
-        self.core.is_some() && self.engine.recorded.is_on()
+        self.core.is_some() && self.engine.recorded.is_on() && self.flight.origin.course.made() == 0
     }
 
     #[cold]

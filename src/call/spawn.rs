@@ -2,8 +2,9 @@
 
 use super::engine::Engine;
 use super::execute::Origin;
+use super::launch::Launch;
+use super::new_flight;
 use super::storage::Stage;
-use super::{Launch, new_flight};
 use crate::error::Error;
 use crate::flight::claim::Guard;
 use crate::run::Patience;
@@ -23,7 +24,8 @@ where
     let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
-    let launch = Launch { flight: Arc::clone(&flight), guard, core: None, ticket, stage: Stage::Compute };
+    let (flight_of_run, stage) = (Arc::clone(&flight), Stage::Compute);
+    let launch = Launch { flight: flight_of_run, guard, core: None, ticket, stage, eager: false };
     launch.go(engine, move |_| Box::new(move |_| Ok((f.take().expect("a spawned closure runs once"))())));
     Task::in_flight(flight, 0, None)
 }

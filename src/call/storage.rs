@@ -32,11 +32,12 @@ use std::time::{Duration, Instant};
 
 use super::KeyRef;
 use super::engine::{Engine, Spiller};
-use super::execute::Run;
+use super::execute::{Run, frame};
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
 use super::key::Key;
+use crate::contain::contain;
 use crate::error::{Error, panic_text};
 use crate::event::Tally;
 use crate::flight::Outcome;
@@ -50,7 +51,7 @@ use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
-use crate::run::{Lane, graph};
+use crate::run::{Lane, context, graph};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 
@@ -105,11 +106,8 @@ impl<R: Send + Sync + 'static> Run<R> {
         if self.stage == Stage::Look {
             match self.look(&tier, &core, &key) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
-                Found::Nothing(fate) => {
-                    self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
-                }
+                Found::Nothing(fate) => self.lacks(fate),
             }
-            self.stage = Stage::Claim;
             let runner = &self.engine.runner;
             if !helped && !runner.is_foreign() && runner.has_queued() {
                 return Next::Requeue;
@@ -135,6 +133,42 @@ impl<R: Send + Sync + 'static> Run<R> {
         self.stage = Stage::Compute;
         self.permit = Some(tier.permit(key, claim).doubting(self.doubtful));
         Next::Compute
+    }
+
+    /// Takes what the disk has at hand, in the thread that submits. Gives the run back if there is nothing. Not with an
+    /// executor of the user's: it decides where runs are.
+    #[inline(never)]
+    pub(super) fn glance(mut self) -> Option<Self> {
+        let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
+            self.engine.disk.clone(),
+            self.core.clone(),
+            &self.flight.origin.key,
+            self.stage,
+            self.engine.runner.is_foreign(),
+        ) else {
+            return Some(self);
+        };
+        let key = *key.key().as_bytes();
+        if !tier.is_at_hand(&key) {
+            return Some(self);
+        }
+        self.ticket.start();
+        let _frame = context::enter(frame(&self.engine, &self.flight));
+        match self.look(&tier, &core, &key) {
+            Found::Value(outcome, meta) => self.found(outcome, &meta),
+            Found::Nothing(fate) => {
+                self.lacks(fate);
+                self.ticket.wait_again();
+                return Some(self);
+            }
+        }
+        None
+    }
+
+    /// A look has found nothing.
+    fn lacks(&mut self, fate: Option<Fate>) {
+        self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
+        self.stage = Stage::Claim;
     }
 
     /// What the disk has.
@@ -166,7 +200,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     fn requeue(self) {
         let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
+            let _ = contain(|| drop(run));
             return;
         }
         let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);

@@ -33,16 +33,15 @@
 //!
 //! # Order of delivery
 //!
-//! Waiters are woken first, then a job that never ran is dropped, then callbacks run, each in its own `catch_unwind`: all of
-//! it after the lock is released, because wakers, callbacks and a job's arguments are user code. The job goes before the
+//! Waiters are woken first, then a job that never ran is dropped, then callbacks run, each contained by itself: all of it after the lock is released, because wakers, callbacks and a job's arguments are user code. The job goes before the
 //! callbacks: one of those may wait for what it holds, its place in the queue.
 
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::contain::contain;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, Parker};
 
@@ -372,18 +371,18 @@ impl<J, T> Notice<J, T> {
     fn wake(&mut self) {
         for waker in mem::take(&mut self.wakers) {
             // A waker is an executor's code: its panic must not cost the others their wake-up.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            let _ = contain(|| waker.wake());
         }
     }
 
     fn deliver(mut self) {
         self.wake();
         let Notice { callbacks, outcome, job, .. } = self;
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+        let _ = contain(|| drop(job));
         for callback in callbacks {
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(&outcome)));
+            let _ = contain(|| callback(&outcome));
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
+        let _ = contain(|| drop(outcome));
     }
 }
 

@@ -9,6 +9,11 @@ use std::mem;
 
 use dashmap::{DashMap, SharedValue};
 
+use crate::sync::processors;
+
+/// So that two threads rarely meet in one.
+const SHARDS_PER_PROCESSOR: usize = 4;
+
 /// A key that carries its own, well mixed hash.
 pub(crate) trait SlotHash: Eq {
     fn slot_hash(&self) -> u64;
@@ -31,7 +36,9 @@ pub(crate) struct Slots<K, S> {
 
 impl<K: SlotHash, S> Slots<K, S> {
     pub(crate) fn new() -> Self {
-        Slots { map: DashMap::with_hasher(Identity) }
+        // As many as it would take by itself, which it takes longer to find out.
+        let shards = (processors() * SHARDS_PER_PROCESSOR).next_power_of_two();
+        Slots { map: DashMap::with_hasher_and_shard_amount(Identity, shards) }
     }
 
     #[inline]

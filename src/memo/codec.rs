@@ -17,6 +17,7 @@
 //! Bytes come with a checksum, so they are ours, but perhaps of another type. Whatever they are, decoding ends in an
 //! error or a value of the right type, and no buffer is made larger than what they could fill.
 
+mod comparing;
 mod flat;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Visitor};
 
+use self::comparing::Comparing;
 use super::shape::Fault;
 use super::shape::reading::Reading;
 use super::shape::writing::Writing;
@@ -85,16 +87,19 @@ pub(crate) fn decode_from<T: DeserializeOwned + 'static>(
     decode_all(Stream { reader, left: len }, shape)
 }
 
-fn decode_all<T: DeserializeOwned + 'static>(source: impl In, shape: u64) -> Result<T, Undecodable> {
-    let mut run = Reading::new(source);
-    let read = if flat::is_flat::<T>() { flat::decode(&mut run) } else { run.value() };
-    let (value, found) = read
-        .and_then(|value| Ok((value, run.facts.finish()?)))
-        .map_err(|fault| Undecodable::Malformed(fault.to_string()))?;
+fn decode_all<T: DeserializeOwned + 'static>(mut source: impl In, shape: u64) -> Result<T, Undecodable> {
+    let (read, left) = if flat::is_flat::<T>() {
+        (flat::decode(&mut source), source.left())
+    } else {
+        let mut run = Reading::new(source);
+        let read = run.value().and_then(|value| Ok((value, run.facts.finish()?)));
+        (read, run.input.left())
+    };
+    let (value, found) = read.map_err(|fault| Undecodable::Malformed(fault.to_string()))?;
     if found != shape {
         return Err(Undecodable::TypeChanged);
     }
-    match run.input.left() {
+    match left {
         0 => Ok(value),
         left => Err(Undecodable::Malformed(format!("{left} bytes are left over"))),
     }
@@ -130,7 +135,7 @@ pub(crate) fn survives<T: Serialize + DeserializeOwned + 'static>(
         }
         Undecodable::Malformed(reason) => reason,
     })?;
-    let mut again = Comparing { expected: bytes, differences: None };
+    let mut again = Comparing::with(bytes);
     encode(&value, &mut again)?;
     if !again.same() {
         return Err("it is not the same value after it was encoded and decoded".to_owned());
@@ -165,6 +170,7 @@ pub(super) trait Out {
 pub(super) trait In {
     fn number<P: Plain>(&mut self) -> Result<P, Fault>;
     fn slice(&mut self, bytes: &mut [u8]) -> Result<(), Fault>;
+    fn vector(&mut self, len: usize) -> Result<Vec<u8>, Fault>;
     fn text<'de, V: Visitor<'de>>(&mut self, len: u64, visitor: V) -> Result<V::Value, Fault>;
     fn bytes<'de, V: Visitor<'de>>(&mut self, len: u64, visitor: V) -> Result<V::Value, Fault>;
     /// How many bytes are left.
@@ -301,6 +307,10 @@ impl In for Slice<'_> {
         Ok(())
     }
 
+    fn vector(&mut self, len: usize) -> Result<Vec<u8>, Fault> {
+        self.take(len as u64).map(<[u8]>::to_vec)
+    }
+
     #[inline]
     fn text<'de, V: Visitor<'de>>(&mut self, len: u64, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_str(std::str::from_utf8(self.take(len)?).map_err(Fault::new)?)
@@ -369,6 +379,10 @@ impl<R: BufRead> In for Stream<'_, R> {
         self.read(bytes).map_err(fault)
     }
 
+    fn vector(&mut self, len: usize) -> Result<Vec<u8>, Fault> {
+        self.take(len as u64)
+    }
+
     fn text<'de, V: Visitor<'de>>(&mut self, len: u64, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_string(String::from_utf8(self.take(len)?).map_err(Fault::new)?)
     }
@@ -426,42 +440,6 @@ impl Budget {
             self.check(len)?;
             self.0 -= len;
         }
-        Ok(())
-    }
-}
-
-/// A sink that compares what it is given with what is expected, byte for byte; from the first difference on, it counts
-/// how often each byte comes.
-struct Comparing<'b> {
-    expected: &'b [u8],
-    /// How much more often than expected each byte came.
-    differences: Option<Box<[i64; 256]>>,
-}
-
-impl Comparing<'_> {
-    fn same(&self) -> bool {
-        self.expected.is_empty()
-            && self.differences.as_ref().is_none_or(|counts| counts.iter().all(|count| *count == 0))
-    }
-}
-
-impl Write for Comparing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some((expected, rest)) = self.expected.split_at_checked(bytes.len()) else {
-            return Err(io::Error::other("it is longer after it was encoded and decoded"));
-        };
-        self.expected = rest;
-        if self.differences.is_some() || expected != bytes {
-            let counts = self.differences.get_or_insert_with(|| Box::new([0; 256]));
-            for (came, due) in bytes.iter().zip(expected) {
-                counts[usize::from(*came)] += 1;
-                counts[usize::from(*due)] -= 1;
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

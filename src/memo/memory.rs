@@ -69,7 +69,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crossbeam_utils::CachePadded;
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, OnceLock};
 use region::{Main, SKETCH_MAX};
 
 /// Insertions per epoch: an entry reports at most one hit per epoch. Smaller: more work for hits.
@@ -106,7 +106,8 @@ pub(crate) struct Memory {
     entries: AtomicU64,
     inserted: AtomicU64,
     window: Mutex<Window>,
-    touched: (Sender<u64>, Receiver<u64>),
+    /// Made with the first report: it takes 64 KiB.
+    touched: OnceLock<(Sender<u64>, Receiver<u64>)>,
     leaving: (Sender<Leaving>, Receiver<Leaving>),
 }
 
@@ -145,7 +146,7 @@ impl Memory {
             entries: AtomicU64::new(0),
             inserted: AtomicU64::new(0),
             window: Mutex::default(),
-            touched: crossbeam_channel::bounded(TOUCHED),
+            touched: OnceLock::new(),
             leaving: crossbeam_channel::unbounded(),
         }
     }
@@ -184,7 +185,8 @@ impl Memory {
     #[cold]
     fn report(&self, hash: u64) {
         // Full: the report is lost, which costs a little of the hit ratio and nothing else.
-        let _ = self.touched.0.try_send(hash);
+        let (reports, _) = self.touched.get_or_init(|| crossbeam_channel::bounded(TOUCHED));
+        let _ = reports.try_send(hash);
     }
 
     /// Counts a value whose slot has just been filled, and evicts until the bound holds.
@@ -210,7 +212,9 @@ impl Memory {
         if let Some(main) = &step.main {
             main.keep_ballast(epoch_ends);
             main.count_use(account.hash); // the miss; or new entries lose every tie
-            self.touched.1.try_iter().take(TOUCHED_PER_INSERT).for_each(|hash| main.count_use(hash));
+            if let Some((_, reports)) = self.touched.get() {
+                reports.try_iter().take(TOUCHED_PER_INSERT).for_each(|hash| main.count_use(hash));
+            }
             step.out.into_iter().flatten().for_each(|account| self.offer(main, account, alive));
         }
         if step.build {

@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 
 use ::metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use foldhash::fast::RandomState;
 
 use crate::event::Event;
 use crate::sync::{Arc, RwLock};
 
 /// The meters of one pool.
 pub(super) struct Meters {
-    by_function: RwLock<HashMap<String, Arc<ByFunction>>>,
+    by_function: RwLock<HashMap<String, Arc<ByFunction>, RandomState>>,
     store_failed: Counter,
     thread_failed: Counter,
 }
@@ -26,6 +27,7 @@ struct ByFunction {
     failed: Counter,
     panicked: Counter,
     retried: Counter,
+    stuck: Counter,
     evicted: Counter,
     not_stored: Counter,
     corrupt: Counter,
@@ -33,7 +35,7 @@ struct ByFunction {
     disk_hit_bytes: Histogram,
 }
 
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("memopool_memory_hits_total", "submissions answered from memory"),
     ("memopool_disk_hits_total", "runs spared by the disk"),
     ("memopool_joined_total", "submissions that joined a run in flight"),
@@ -41,6 +43,7 @@ const COUNTERS: [(&str, &str); 12] = [
     ("memopool_failed_total", "runs that ended in an error"),
     ("memopool_panicked_total", "runs that ended in a panic"),
     ("memopool_retried_total", "attempts that failed and were made again"),
+    ("memopool_stuck_total", "bodies that ran beyond their timeout"),
     ("memopool_evicted_total", "values that had to make room in memory"),
     ("memopool_not_stored_total", "values that could not be kept"),
     ("memopool_corrupt_total", "entries on disk that were not believed"),
@@ -89,6 +92,7 @@ impl Meters {
             }
             Event::Failed { function, .. } => self.of(function).failed.increment(1),
             Event::Retried { function, .. } => self.of(function).retried.increment(1),
+            Event::Stuck { function, .. } => self.of(function).stuck.increment(1),
             Event::NotStored { function, .. } => self.of(function).not_stored.increment(1),
             Event::Evicted { function, .. } => self.of(function).evicted.increment(1),
             Event::Corrupt { function, .. } => self.of(function).corrupt.increment(1),
@@ -127,6 +131,7 @@ impl ByFunction {
             failed: counter("memopool_failed_total"),
             panicked: counter("memopool_panicked_total"),
             retried: counter("memopool_retried_total"),
+            stuck: counter("memopool_stuck_total"),
             evicted: counter("memopool_evicted_total"),
             not_stored: counter("memopool_not_stored_total"),
             corrupt: counter("memopool_corrupt_total"),

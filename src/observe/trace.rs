@@ -16,9 +16,13 @@ pub(super) fn tell(event: &Event<'_>) {
         Event::Computed { function, took } => debug!(target: TARGET, function, ?took, "computed"),
         // Not what the error says: it may quote an argument.
         Event::Failed { function, error } => debug!(target: TARGET, function, kind = error.kind(), "failed"),
-        Event::Retried { function, attempt, .. } => {
-            debug!(target: TARGET, function, attempt, "attempt failed and is made again");
+        Event::Retried { function, attempt, rest, .. } => {
+            debug!(target: TARGET, function, attempt, ?rest, "attempt failed and is made again");
         }
+        Event::Stuck { function, timeout } => {
+            warn!(target: TARGET, function, ?timeout, "runs beyond its timeout");
+        }
+        Event::HookPanicked { message } => warn!(target: TARGET, message, "on_thread_start panicked"),
         Event::NotStored { function, reason } => warn!(target: TARGET, function, reason, "not kept"),
         Event::Corrupt { function, reason } => {
             warn!(target: TARGET, function, reason, "an entry on disk is damaged");

@@ -7,12 +7,15 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::task::Waker;
+use std::thread::LocalKey;
 
 use super::limit::{self, Lent};
+use super::overrun::Watched;
+use super::sizing::Wait;
 use super::wait_graph::AnyNode;
 use super::{Runner, graph};
 use crate::observe::{InSpan, Span};
-use crate::sync::Arc;
+use crate::sync::{Arc, Weak};
 
 /// A thread that is not ours (an [`Executor`](crate::Executor)'s) is trusted to have this much stack left when it
 /// starts a job, for helping alone: half of the smallest stack that is usual for a thread that runs Rust, 1 MiB.
@@ -36,40 +39,65 @@ struct Stack {
     room: usize,
 }
 
+/// A worker, as its own thread knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    pub(super) runner: Arc<Runner>,
+    pub(super) seat: usize,
+}
+
+struct Nested {
+    frame: Frame,
+    /// Its present attempt, if that has a deadline.
+    watched: Option<Arc<Watched>>,
+}
+
 thread_local! {
-    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+    static FRAMES: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
     static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
-    /// The runner whose worker this thread is. Not always that of the innermost frame: a body may run another pool's
-    /// jobs, if that pool's executor says so.
-    static WORKER_OF: RefCell<Option<Arc<Runner>>> = const { RefCell::new(None) };
-    /// A future of ours is pending in the current body, and its thread is counted as blocked.
-    static AWAITING: Cell<bool> = const { Cell::new(false) };
-    /// What that body lent meanwhile.
-    static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
+    /// Whose worker this thread is. Not always that of the innermost frame: a body may run another pool's jobs, if that
+    /// pool's executor says so.
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    /// What the current body waits for, as this worker is counted: however deeply its waits nest, it is one thread.
+    static WAIT: Cell<Option<Wait>> = const { Cell::new(None) };
+    /// A future of ours is pending in the current body.
+    static AWAITING: RefCell<Option<Awaiting>> = const { RefCell::new(None) };
     /// The current body has polled futures of ours: the graph may hold branches of it.
     static POLLED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The body is at a future of ours: its thread counts as blocked, and what it had a slot of is lent.
+struct Awaiting {
+    _blocked: Blocked,
+    _lent: Lent,
+}
+
+/// Looks at what this thread knows. `None`: it ends, and knows nothing any more (a pool may be dropped by the destructor of
+/// another thread-local).
+fn with<T, R>(key: &'static LocalKey<RefCell<T>>, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+    key.try_with(|known| look(&mut known.borrow_mut())).ok()
+}
+
 /// Marks this thread as a worker with `stack` bytes. Half of them are for helping: every body, nested ones too, finds at
 /// least the other half.
-pub(super) fn become_worker(runner: &Arc<Runner>, stack: usize) {
-    WORKER_OF.set(Some(Arc::clone(runner)));
+pub(super) fn become_worker(runner: &Arc<Runner>, seat: usize, stack: usize) {
+    WORKER.set(Some(Worker { runner: Arc::clone(runner), seat }));
     STACK.set(Some(Stack { base: here(), room: stack / 2 }));
 }
 
 /// This thread is no worker any more.
 pub(super) fn retire() {
-    drop(WORKER_OF.take());
+    drop(WORKER.take());
 }
 
 /// Whether this thread is a worker of that runner.
 pub(crate) fn is_worker_of(runner: u64) -> bool {
-    WORKER_OF.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.id == runner))
+    worker().is_some_and(|worker| worker.runner.id == runner)
 }
 
-/// The runner whose worker this thread is.
-pub(crate) fn worker() -> Option<Arc<Runner>> {
-    WORKER_OF.with_borrow(Clone::clone)
+/// Which worker this thread is.
+pub(crate) fn worker() -> Option<Worker> {
+    with(&WORKER, |worker| worker.clone()).flatten()
 }
 
 /// Whether one more body fits on this thread's stack.
@@ -77,33 +105,64 @@ pub(crate) fn has_room() -> bool {
     STACK.get().is_some_and(|stack| here().abs_diff(stack.base) < stack.room)
 }
 
+/// Until the value is dropped, [`has_room`] goes by what is used of this thread's stack from here on, unless it goes by
+/// something already.
+#[cfg(feature = "rayon")]
+pub(super) fn measure_stack() -> Measured {
+    let first = STACK.get().is_none();
+    if first {
+        STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
+    }
+    Measured { first }
+}
+
+/// See [`measure_stack`].
+#[cfg(feature = "rayon")]
+pub(super) struct Measured {
+    first: bool,
+}
+
+#[cfg(feature = "rayon")]
+impl Drop for Measured {
+    fn drop(&mut self) {
+        if self.first {
+            STACK.set(None);
+        }
+    }
+}
+
 /// The innermost frame, if a body runs here.
 pub(crate) fn current() -> Option<Frame> {
-    FRAMES.with_borrow(|frames| frames.last().cloned())
+    with_current(|frame| frame.cloned())
 }
 
 /// Whether a task of that runner is on this thread's stack (its body, or a callback it runs).
 pub(crate) fn is_inside(runner: u64) -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.runner.id == runner))
+    with(&FRAMES, |frames| frames.iter().any(|nested| nested.frame.runner.id == runner)).unwrap_or(false)
 }
 
 /// Looks at the innermost frame without cloning it.
 pub(crate) fn with_current<T>(look: impl FnOnce(Option<&Frame>) -> T) -> T {
-    FRAMES.with_borrow(|frames| look(frames.last()))
+    let mut look = Some(look);
+    let mut look = |frame: Option<&Frame>| look.take().map(|look| look(frame));
+    let seen = FRAMES.try_with(|frames| look(frames.borrow().last().map(|nested| &nested.frame)));
+    seen.ok().flatten().or_else(|| look(None)).expect("it looks once, here or there")
 }
 
-/// Enters a body; the frame is left when the value is dropped.
+/// Enters a body; the frame is left when the value is dropped. A body that runs on top of one that waits runs: its thread
+/// is not blocked meanwhile.
 pub(crate) fn enter(frame: Frame) -> Entered {
     let span = frame.span.clone().enter();
     let stack = STACK.get();
     if stack.is_none() {
         STACK.set(Some(Stack { base: here(), room: FOREIGN_STACK }));
     }
-    FRAMES.with_borrow_mut(|frames| frames.push(frame));
+    with(&FRAMES, |frames| frames.push(Nested { frame, watched: None }));
     Entered {
         stack_was_set: stack.is_some(),
-        awaiting: AWAITING.replace(false),
+        awaiting: with(&AWAITING, Option::take).flatten(),
         polled: POLLED.replace(false),
+        wait: count_as(None),
         _span: span,
     }
 }
@@ -111,25 +170,43 @@ pub(crate) fn enter(frame: Frame) -> Entered {
 /// See [`enter`].
 pub(crate) struct Entered {
     stack_was_set: bool,
-    awaiting: bool,
+    awaiting: Option<Awaiting>,
     polled: bool,
+    wait: Option<Wait>,
     _span: InSpan,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         resume();
-        AWAITING.set(self.awaiting);
-        let frame = FRAMES.with_borrow_mut(Vec::pop);
+        let nested = with(&FRAMES, Vec::pop).flatten();
         if !self.stack_was_set {
             STACK.set(None);
         }
-        if POLLED.replace(self.polled)
-            && let Some(frame) = &frame
-        {
-            graph().leave(frame.node.id());
+        if let Some(Nested { frame, watched }) = nested {
+            if let Some(watched) = watched {
+                watched.end();
+            }
+            if POLLED.replace(self.polled) {
+                graph().leave(frame.node.id());
+            }
         }
+        count_as(self.wait);
+        with(&AWAITING, |awaiting| *awaiting = self.awaiting.take());
     }
+}
+
+/// The current body begins an attempt that has a deadline; who keeps the time is given what to tell of it. Dead when the
+/// attempt is over.
+pub(crate) fn watch() -> Weak<Watched> {
+    let Some(frame) = current() else { return Weak::new() };
+    let watched = Arc::new(Watched::new(frame.runner, worker()));
+    let watch = Arc::downgrade(&watched);
+    let before = with(&FRAMES, |frames| frames.last_mut().and_then(|nested| nested.watched.replace(watched)));
+    if let Some(before) = before.flatten() {
+        before.end();
+    }
+    watch
 }
 
 /// The body of `frame` polls `target`; see [`Graph::await_one`](super::wait_graph::Graph::await_one).
@@ -146,14 +223,11 @@ pub(crate) fn polls(
 /// A future of ours is pending in the body that runs here: count its thread as blocked until it shows up again.
 /// Gives `false` when no thread is left that would ever run any of the `targets`.
 pub(crate) fn suspend(targets: &[AnyNode]) -> bool {
-    if !AWAITING.get()
-        && let Some(worker) = worker()
-    {
-        worker.begin_block(false);
-        AWAITING.set(true);
+    if with(&AWAITING, |awaiting| awaiting.is_none()).unwrap_or(false) {
+        let _lent = limit::lend();
+        let awaiting = Awaiting { _blocked: Blocked::enter(Wait::Tasks), _lent };
+        AWAITING.set(Some(awaiting));
     }
-    let lent = LENT.take().or_else(|| Some(limit::lend()));
-    LENT.set(lent);
     if graph().is_hopeless(targets) {
         resume();
         return false;
@@ -163,57 +237,66 @@ pub(crate) fn suspend(targets: &[AnyNode]) -> bool {
 
 /// The body shows up again: its thread counts as runnable.
 pub(crate) fn resume() {
-    if AWAITING.replace(false)
-        && let Some(worker) = worker()
-    {
-        worker.end_block(false);
-    }
-    drop(LENT.take());
+    let awaiting = with(&AWAITING, Option::take);
+    drop(awaiting);
 }
 
 /// A future of ours is ready. The body shows up again, unless it awaits others still: a combinator that joins them goes
 /// back to sleep at once, and polls only those that woke it.
 pub(crate) fn resume_unless_awaiting() {
-    if AWAITING.get() && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.node.id())))
+    if with(&AWAITING, |awaiting| awaiting.is_some()).unwrap_or(false)
+        && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.node.id())))
     {
         resume();
     }
 }
 
-/// Counts this worker as blocked until the value is dropped. `None`: it is no worker, so nobody would replace it.
-pub(crate) fn block_here() -> Option<Blocked> {
-    Blocked::enter(false)
+/// Counts this worker as blocked until the value is dropped. Nothing happens where nobody would replace it: it is no worker.
+pub(crate) fn block_here() -> Blocked {
+    Blocked::enter(Wait::Tasks)
 }
 
-/// As [`block_here`], for something that is no task: as far as anyone can tell it will end by itself.
+/// As [`block_here`], for a body that waits for something that is no task: as far as anyone can tell it will end by itself.
 pub(crate) fn block_outside() -> Option<Blocked> {
     resume();
-    with_current(|frame| frame.map(|_| ())).and_then(|()| Blocked::enter(true))
+    with_current(|frame| frame.is_some()).then(|| Blocked::enter(Wait::Outside))
 }
 
 /// As [`block_here`], for a body that waits for its slot: those who have it run.
-pub(super) fn block_for_slot() -> Option<Blocked> {
-    Blocked::enter(true)
+pub(super) fn block_for_slot() -> Blocked {
+    Blocked::enter(Wait::Outside)
 }
 
-/// A worker that is counted as blocked.
+/// A worker that is counted as blocked. Waits nest (a body may wait for a task inside of
+/// [`block_in_place`](crate::block_in_place)): the innermost says for what.
+#[must_use]
 pub(crate) struct Blocked {
-    worker: Arc<Runner>,
-    outside: bool,
+    before: Option<Wait>,
 }
 
 impl Blocked {
-    fn enter(outside: bool) -> Option<Blocked> {
-        let worker = worker()?;
-        worker.begin_block(outside);
-        Some(Blocked { worker, outside })
+    fn enter(wait: Wait) -> Blocked {
+        Blocked { before: count_as(Some(wait)) }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        self.worker.end_block(self.outside);
+        // What was awaited meanwhile came later, and goes first.
+        resume();
+        count_as(self.before);
     }
+}
+
+/// Counts this worker as waiting for that, or as runnable. Returns as what it was counted.
+fn count_as(wait: Option<Wait>) -> Option<Wait> {
+    let before = WAIT.replace(wait);
+    if before != wait
+        && let Some(Worker { runner, seat }) = worker()
+    {
+        runner.change(seat, |seat| seat.wait = wait);
+    }
+    before
 }
 
 /// About where this thread's stack ends now.

@@ -65,6 +65,7 @@ impl fmt::Debug for Job {
 /// in any order. A job that it drops resolves its waiters with [`is_shutdown`](crate::Error::is_shutdown). Threads of an
 /// executor that wait inside a job run the awaited job themselves while at most 512 KiB of stack are used for it; the
 /// pool can't replace blocked ones, so give the executor threads enough for the waits that your tasks nest otherwise.
+/// `executor::Rayon` and `executor::Tokio` (features of these names) are executors.
 ///
 /// # Examples
 ///

@@ -29,6 +29,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::asleep::asleep;
 use super::{Lane, Runner, Unit, context};
 use crate::ids;
 use crate::sync::{Arc, Mutex, Parker, Weak, spawn};
@@ -231,10 +232,11 @@ pub(crate) struct Lent(Vec<Arc<Pass>>);
 
 /// The body on this thread's stack is about to wait.
 pub(crate) fn lend() -> Lent {
-    if HELD.with_borrow(Vec::is_empty) {
-        return Lent(Vec::new());
+    // (A thread that ends has forgotten them: then no body runs in it.)
+    let mut lent = HELD.try_with(|held| held.borrow().clone()).unwrap_or_default();
+    if lent.is_empty() {
+        return Lent(lent);
     }
-    let mut lent = HELD.with_borrow(Clone::clone);
     lent.retain(Pass::lend);
     lent.sort_by_key(|pass| pass.limit.id);
     Lent(lent)
@@ -306,7 +308,7 @@ impl Pass {
         drop(state);
         let blocked = context::block_for_slot();
         while self.at() != At::Inside {
-            parker.park(None);
+            asleep(None, |until| parker.park(until).then_some(()));
         }
         drop(blocked);
     }

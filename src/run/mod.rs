@@ -7,8 +7,10 @@
 //! 5. [`wait_graph`] — who waits for whom.
 //! 6. [`timer`] — deadlines of bodies.
 //! 7. [`limit`] — how many bodies may use one resource at a time.
-//! 8. [`job`] — a unit of work, the job that holds it, and who may run jobs.
-//! 9. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 8. [`overrun`] — bodies that run beyond their timeout.
+//! 9. [`asleep`] — how a thread sleeps; what one of rayon's does meanwhile.
+//! 10. [`job`] — a unit of work, the job that holds it, and who may run jobs; [`executors`] — rayon's threads, tokio's.
+//! 11. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -20,10 +22,14 @@
 //! `Open` and the last ticket goes, the workers are told to leave. A submission takes its ticket first and looks at the
 //! mode after, the one who ends the pool sets the mode first and counts the tickets after: so none slips between.
 
+pub(crate) mod asleep;
 pub(crate) mod context;
+#[cfg(any(feature = "rayon", feature = "tokio"))]
+pub(crate) mod executors;
 mod idle;
 mod job;
 pub(crate) mod limit;
+pub(crate) mod overrun;
 pub(crate) mod sizing;
 mod ticket;
 pub(crate) mod timer;
@@ -31,14 +37,17 @@ pub(crate) mod wait_graph;
 pub(crate) mod worker;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::contain::contain;
+use crate::event::{Event, Listener, tell};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, OnceLock, Weak, now};
+use crate::sync::{Arc, Condvar, JoinHandle, Mutex, OnceLock, Weak, now};
+use asleep::asleep;
 use idle::Idle;
 pub(crate) use job::Unit;
 pub use job::{Executor, Job};
@@ -61,9 +70,12 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) on_thread_start: Option<Box<dyn Fn() + Send + Sync>>,
     pub(crate) executor: Option<Box<dyn Executor>>,
-    /// Told when a thread can't be started.
-    pub(crate) on_thread_failed: Box<dyn Fn(&std::io::Error) + Send + Sync>,
+    pub(crate) on_event: Option<Listener>,
+    pub(crate) spawn: Spawn,
 }
+
+/// What starts a worker's thread: [`crate::sync::spawn`], but for tests.
+pub(crate) type Spawn = fn(String, Option<usize>, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// How many settled jobs may lie in the queue beside twice those that count, before they are swept out.
 const GHOSTS: usize = 1024;
@@ -99,6 +111,8 @@ pub(crate) struct Runner {
     /// Units that have not started: what the queue's bound counts.
     waiting: AtomicUsize,
     running: AtomicUsize,
+    /// Bodies that run beyond their timeout.
+    stuck: AtomicUsize,
     /// Submitters that wait for room, and whoever waits for the end. Under the gate: the futures among them.
     blocked_submitters: AtomicUsize,
     gate: Mutex<Vec<Waker>>,
@@ -150,6 +164,7 @@ impl Runner {
             tickets: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
             gate: Mutex::new(Vec::new()),
             opened: Condvar::default(),
@@ -183,11 +198,11 @@ impl Runner {
     }
 
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
-    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), std::io::Error> {
+    pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), io::Error> {
         if let Some(executor) = &self.plan.executor {
             self.hold(&unit);
             // An executor's panic drops the job, which resolves it.
-            let _ = catch_unwind(AssertUnwindSafe(|| executor.execute(Job::new(unit))));
+            let _ = contain(|| executor.execute(Job::new(unit)));
             return Ok(());
         }
         if self.queue.1.len() + self.quick.1.len() > 2 * self.waiting.load(Ordering::Relaxed) + GHOSTS {
@@ -253,6 +268,11 @@ impl Runner {
         !self.quick.1.is_empty() || !self.queue.1.is_empty()
     }
 
+    /// How many units wait in the quick lane.
+    pub(crate) fn queued_looks(&self) -> usize {
+        self.quick.1.len()
+    }
+
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
     pub(crate) fn is_starving(&self) -> bool {
         self.starving.load(Ordering::SeqCst)
@@ -283,6 +303,16 @@ impl Runner {
         self.running.load(Ordering::Relaxed)
     }
 
+    /// Those of them that run beyond their timeout.
+    pub(crate) fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Tells the listener, which is user code: no lock is held.
+    fn emit(&self, event: &Event<'_>) {
+        tell(self.plan.on_event.as_ref(), event);
+    }
+
     fn take_place(&self) -> bool {
         self.waiting
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < self.plan.queue).then_some(n + 1))
@@ -300,19 +330,20 @@ impl Runner {
         let _lent = limit::lend();
         let _blocked = context::block_outside();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
-        let mut gate = self.gate.lock();
-        let mut in_time = true;
-        while in_time && self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
-            gate = match deadline {
-                None => self.opened.wait(gate),
-                Some(at) => self.opened.wait_until(gate, at),
-            };
-            in_time = deadline.is_none_or(|at| now() < at);
-        }
-        drop(gate);
-        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
         // A wake-up that comes with the deadline is used, or it would be lost to the others.
-        in_time || self.waiting.load(Ordering::SeqCst) < self.plan.queue
+        let may_be_room = asleep(deadline, |until| {
+            let mut gate = self.gate.lock();
+            while self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+                gate = match until {
+                    None => self.opened.wait(gate),
+                    Some(at) if now() < at => self.opened.wait_until(gate, at),
+                    Some(_) => return None,
+                };
+            }
+            Some(())
+        });
+        self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+        may_be_room.is_some()
     }
 
     fn give_place(&self) {
@@ -330,7 +361,7 @@ impl Runner {
         if !wakers.is_empty() {
             self.blocked_submitters.fetch_sub(wakers.len(), Ordering::SeqCst);
             // A waker is an executor's code.
-            wakers.into_iter().for_each(|waker| _ = catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            wakers.into_iter().for_each(|waker| _ = contain(|| waker.wake()));
         }
     }
 
@@ -374,26 +405,29 @@ impl Runner {
         }
         let _lent = limit::lend();
         let _blocked = context::block_outside();
-        let mut gate = self.gate.lock();
-        loop {
-            let handles = match self.is_over() {
-                true => self.sizing.lock().threads_left(),
-                false => None,
-            };
-            if let Some(handles) = handles {
-                drop(gate);
-                for handle in handles {
-                    let _ = handle.join();
+        let ended = asleep(deadline, |until| {
+            let mut gate = self.gate.lock();
+            loop {
+                let handles = match self.is_over() {
+                    true => self.sizing.lock().threads_left(),
+                    false => None,
+                };
+                if handles.is_some() {
+                    return handles;
                 }
-                self.timer.stop();
-                return true;
+                gate = match until {
+                    None => self.opened.wait(gate),
+                    Some(at) if now() < at => self.opened.wait_until(gate, at),
+                    Some(_) => return None,
+                };
             }
-            gate = match deadline {
-                None => self.opened.wait(gate),
-                Some(at) if now() < at => self.opened.wait_until(gate, at),
-                Some(_) => return false,
-            };
+        });
+        let Some(handles) = ended else { return false };
+        for handle in handles {
+            let _ = handle.join();
         }
+        self.timer.stop();
+        true
     }
 
     pub(crate) fn is_open(&self) -> bool {

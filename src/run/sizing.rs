@@ -5,6 +5,10 @@
 //! runnable ones; `max_os_threads` bounds them all. The counts change under one lock (the runner's), which no job takes
 //! unless its thread's state changes.
 //!
+//! Each worker has a *seat*, which says why it is blocked: its body waits (for tasks, or for something outside), or is stuck
+//! beyond its timeout, or both. However many reasons there are, it is one thread that is missing, and one that comes back
+//! when the last reason has gone.
+//!
 //! # The reserve
 //!
 //! Threads that replace blocked ones so that the pool keeps its *width* may use half of the threads between the
@@ -14,7 +18,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::sync::JoinHandle;
+use crate::sync::{JoinHandle, this_thread};
 
 /// See the [module](self).
 pub(super) struct Sizing {
@@ -28,7 +32,34 @@ pub(super) struct Sizing {
     spare: usize,
     /// Spare workers that are wanted back and have not woken yet: counted as runnable.
     recalled: usize,
+    seats: Vec<Seat>,
     handles: Vec<JoinHandle<()>>,
+}
+
+/// One worker, from before its thread is started until it leaves.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seat {
+    taken: bool,
+    /// What its body waits for.
+    pub(super) wait: Option<Wait>,
+    /// How many bodies on its stack run beyond their timeout.
+    pub(super) stuck: usize,
+}
+
+/// What the body of a blocked worker waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Tasks: it ends only if those do.
+    Tasks,
+    /// Something else: as far as anyone can tell it will end by itself.
+    Outside,
+}
+
+impl Seat {
+    /// As what the worker counts; `None`: as runnable.
+    fn counts(&self) -> Option<Wait> {
+        self.wait.or((self.stuck > 0).then_some(Wait::Outside))
+    }
 }
 
 /// Where one more runnable worker comes from.
@@ -38,8 +69,8 @@ pub(super) enum Source {
     NotNeeded,
     /// A spare one: wake it.
     Recall,
-    /// A new thread, already counted as live.
-    Start,
+    /// A new thread, already counted as live, for this seat.
+    Start(usize),
     /// Neither: the hard cap is reached.
     AtCap,
 }
@@ -55,6 +86,7 @@ impl Sizing {
             outside: 0,
             spare: 0,
             recalled: 0,
+            seats: Vec::new(),
             handles: Vec::new(),
         }
     }
@@ -85,7 +117,12 @@ impl Sizing {
             return Source::AtCap;
         }
         self.live += 1;
-        Source::Start
+        let seat = self.seats.iter().position(|seat| !seat.taken).unwrap_or_else(|| {
+            self.seats.push(Seat::default());
+            self.seats.len() - 1
+        });
+        self.seats[seat].taken = true;
+        Source::Start(seat)
     }
 
     pub(super) fn started(&mut self, handle: JoinHandle<()>) {
@@ -94,18 +131,21 @@ impl Sizing {
     }
 
     /// A thread that was counted could not be started, or ends.
-    pub(super) fn ended(&mut self) {
+    pub(super) fn ended(&mut self, seat: usize) {
+        self.seats[seat] = Seat::default();
         self.live -= 1;
     }
 
-    pub(super) fn block(&mut self, outside: bool) {
-        self.blocked += 1;
-        self.outside += usize::from(outside);
-    }
-
-    pub(super) fn unblock(&mut self, outside: bool) {
-        self.blocked -= 1;
-        self.outside -= usize::from(outside);
+    /// Changes the reasons for which a worker is blocked, and counts it as what it is then.
+    pub(super) fn change(&mut self, seat: usize, change: impl FnOnce(&mut Seat)) {
+        let seat = &mut self.seats[seat];
+        let before = seat.counts();
+        change(seat);
+        let after = seat.counts();
+        let one =
+            |wait: Option<Wait>| (usize::from(wait.is_some()), usize::from(wait == Some(Wait::Outside)));
+        self.blocked = self.blocked + one(after).0 - one(before).0;
+        self.outside = self.outside + one(after).1 - one(before).1;
     }
 
     /// All wait for tasks: nothing that is queued here is run before one of them goes on.
@@ -153,8 +193,12 @@ impl Sizing {
         self.cap = self.cap.max(self.max);
     }
 
-    /// The threads to join once all have ended.
+    /// The threads to join once all have ended. Not the caller's own: the last handle may go with a worker's thread-locals.
     pub(super) fn threads_left(&mut self) -> Option<Vec<JoinHandle<()>>> {
-        (self.live == 0).then(|| std::mem::take(&mut self.handles))
+        (self.live == 0).then(|| {
+            let mut handles = std::mem::take(&mut self.handles);
+            handles.retain(|handle| handle.thread().id() != this_thread());
+            handles
+        })
     }
 }

@@ -89,7 +89,8 @@ enum Way {
 struct Polled {
     id: u64,
     waker: Waker,
-    /// It was pending at a second poll, or a later one: whoever polls it may sleep now.
+    /// It, or another of the same body's, was polled a second time since: the body has polled all of them once, and may
+    /// sleep now.
     again: bool,
 }
 
@@ -138,7 +139,10 @@ impl Graph {
             entry.branches.push(Arc::clone(target));
         }
         let before = entry.polled.extract_if(.., |polled| polled.id == id).next();
-        entry.polled.push(Polled { id, waker, again: check });
+        entry.polled.push(Polled { id, waker, again: false });
+        if check {
+            entry.polled.iter_mut().for_each(|polled| polled.again = true);
+        }
         let path = if check { closed(&waits, waiter, &waits[&waiter.id()].branches) } else { None };
         // Who is told goes on: in the same critical section, so that nobody else is told of the same cycle.
         let told = match &path {

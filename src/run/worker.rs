@@ -7,14 +7,15 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::idle::Look;
-use super::sizing::{Sizing, Source};
+use super::sizing::{Seat, Sizing, Source};
 use super::{Job, Runner, context};
+use crate::contain::contain;
+use crate::event::Event;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, now, spawn};
+use crate::sync::{Arc, now};
 
 /// As good as without end, and short enough to be added to any clock.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -33,10 +34,10 @@ impl Runner {
         }
     }
 
-    /// Tells the listener, which is user code, of a thread that could not be started; no lock is held.
+    /// Tells the listener of a thread that could not be started.
     fn reported(&self, added: Result<(), NoWorker>) -> Result<(), NoWorker> {
         if let Err(NoWorker { error: Some(error), .. }) = &added {
-            (self.plan.on_thread_failed)(error);
+            self.emit(&Event::ThreadFailed { error });
         }
         added
     }
@@ -46,7 +47,7 @@ impl Runner {
             // The job that asked for it has been run already, and whoever ends the pool counts its threads.
             return Ok(());
         }
-        match sizing.one_more() {
+        let seat = match sizing.one_more() {
             Source::NotNeeded => return Ok(()),
             Source::AtCap => return Err(NoWorker { error: None, live: sizing.live() }),
             Source::Recall => {
@@ -54,55 +55,46 @@ impl Runner {
                 self.recall.notify_one();
                 return Ok(());
             }
-            Source::Start => {}
-        }
+            Source::Start(seat) => seat,
+        };
         self.demand.fetch_sub(1, Ordering::SeqCst);
-        let name = format!("{}-{}", self.plan.name, sizing.live());
+        let name = format!("{}-{}", self.plan.name, seat + 1);
         let runner = Arc::clone(self);
-        match spawn(name, Some(self.plan.stack_size), move || runner.work()) {
+        match (self.plan.spawn)(name, Some(self.plan.stack_size), Box::new(move || runner.work(seat))) {
             Ok(handle) => {
                 sizing.started(handle);
                 Ok(())
             }
             Err(error) => {
-                sizing.ended();
+                sizing.ended(seat);
                 self.demand.fetch_add(1, Ordering::SeqCst);
                 Err(NoWorker { error: Some(error), live: sizing.live() })
             }
         }
     }
 
-    /// This worker's body is about to wait (`outside`: for something that is no task): put another in its place if there
-    /// is work for it. If there is none to be had, and all wait now, what is queued here starves.
-    pub(crate) fn begin_block(self: &Arc<Self>, outside: bool) {
+    /// Changes the reasons for which a worker is blocked. If it is now: puts another in its place if there is work for it;
+    /// if there is none to be had, and all wait for tasks, what is queued here starves. If it is back: one may be too many.
+    pub(super) fn change(self: &Arc<Self>, seat: usize, change: impl FnOnce(&mut Seat)) {
         let mut sizing = self.sizing.lock();
-        sizing.block(outside);
+        sizing.change(seat, change);
         let added = match self.demand.load(Ordering::SeqCst) {
             ..=0 => Ok(()),
             _ => self.add_worker(&mut sizing),
         };
         let can_grow = added.is_ok() && sizing.can_grow();
         let starving = sizing.all_wait() && !can_grow;
-        self.starving.store(starving, Ordering::SeqCst);
-        drop(sizing);
-        if starving {
-            self.limits.starve(self.id);
-        }
-        let _ = self.reported(added);
-    }
-
-    /// The wait is over.
-    pub(crate) fn end_block(&self, outside: bool) {
-        let mut sizing = self.sizing.lock();
-        sizing.unblock(outside);
-        let starved = self.starving.swap(false, Ordering::SeqCst);
+        let starved = self.starving.swap(starving, Ordering::SeqCst);
         if sizing.has_excess() {
             self.excess.store(true, Ordering::Relaxed);
         }
         drop(sizing);
-        if starved {
+        if starving {
+            self.limits.starve(self.id);
+        } else if starved {
             self.limits.go_on();
         }
+        let _ = self.reported(added);
     }
 
     /// Workers alive, blocked and spare ones included.
@@ -129,15 +121,17 @@ impl Runner {
         }
     }
 
-    fn work(self: Arc<Self>) {
-        context::become_worker(&self, self.plan.stack_size);
-        if let Some(hook) = &self.plan.on_thread_start {
+    fn work(self: Arc<Self>, seat: usize) {
+        context::become_worker(&self, seat, self.plan.stack_size);
+        if let Some(hook) = &self.plan.on_thread_start
+            && let Err(message) = contain(hook)
+        {
             // The thread is as good as any without it.
-            let _ = catch_unwind(AssertUnwindSafe(hook));
+            self.emit(&Event::HookPanicked { message: &message });
         }
-        while let Some(job) = self.next() {
+        while let Some(job) = self.next(seat) {
             // Nothing of a job panics but what drops with it: an argument or a result whose `Drop` does.
-            let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+            let _ = contain(|| job.run());
             self.demand.fetch_sub(1, Ordering::SeqCst);
         }
         self.sweep_up();
@@ -146,10 +140,10 @@ impl Runner {
     }
 
     /// The next job for this worker, which has announced that it looks; `None`: leave (it is no longer counted).
-    fn next(&self) -> Option<Job> {
+    fn next(&self, seat: usize) -> Option<Job> {
         let mut patience = self.plan.keep_alive;
         loop {
-            if self.excess.load(Ordering::Relaxed) && !self.stand_by() {
+            if self.excess.load(Ordering::Relaxed) && !self.stand_by(seat) {
                 return None;
             }
             let look = match self.is_over() {
@@ -168,7 +162,7 @@ impl Runner {
                     let mut sizing = self.sizing.lock();
                     let promised = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
                     if self.is_over() || (!promised && sizing.may_retire()) {
-                        sizing.ended();
+                        sizing.ended(seat);
                         return None;
                     }
                     self.demand.fetch_sub(1, Ordering::SeqCst);
@@ -180,7 +174,7 @@ impl Runner {
     }
 
     /// If more are runnable than the width, waits to be recalled. `false`: leave.
-    fn stand_by(&self) -> bool {
+    fn stand_by(&self, seat: usize) -> bool {
         let mut sizing = self.sizing.lock();
         if !sizing.has_excess() {
             self.excess.store(false, Ordering::Relaxed);
@@ -196,7 +190,7 @@ impl Runner {
             }
             if self.is_over() || now() >= until {
                 sizing.spare_leaves();
-                sizing.ended();
+                sizing.ended(seat);
                 return false;
             }
             sizing = self.recall.wait_until(sizing, until);
@@ -210,3 +204,6 @@ struct NoWorker {
     error: Option<io::Error>,
     live: usize,
 }
+
+#[cfg(test)]
+mod tests;

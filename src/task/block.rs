@@ -9,10 +9,11 @@
 //!
 //! The last two come in this order: of several that tie up the last threads at once, whoever asks last sees all of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::execute::CallFlight;
 use crate::error::Error;
+use crate::run::asleep::asleep;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
 use crate::run::limit::{self, Lent};
@@ -39,14 +40,18 @@ impl<'f> Blocking<'f> {
         Ok(Blocking { frame, targets, entered: Some(entered), _lent: limit::lend() })
     }
 
-    /// Runs `sleep` with this thread counted as blocked. `None`: a wait without end (not `timed`) would never return, so it
-    /// was not begun.
-    pub(super) fn sleep<T>(&self, timed: bool, sleep: impl FnOnce() -> T) -> Option<T> {
+    /// Sleeps with this thread counted as blocked, see [`asleep`]; the inner `None`: not by the deadline. The outer one: a wait
+    /// without a deadline would never return, so it was not begun.
+    pub(super) fn sleep<T>(
+        &self,
+        deadline: Option<Instant>,
+        sleep: impl FnMut(Option<Instant>) -> Option<T>,
+    ) -> Option<Option<T>> {
         let blocked = context::block_here();
-        if !timed && graph().is_hopeless(&self.targets) {
+        if deadline.is_none() && graph().is_hopeless(&self.targets) {
             return None;
         }
-        let slept = sleep();
+        let slept = asleep(deadline, sleep);
         drop(blocked);
         Some(slept)
     }
@@ -64,4 +69,22 @@ impl<'f> Blocking<'f> {
 /// A short wait stays awake: going to sleep and being woken costs more than most small bodies take.
 pub(super) fn snooze<R>(flight: &CallFlight<R>) {
     spin(|| flight.cell.is_done().then_some(()), |passed| passed > SNOOZE);
+}
+
+/// Why a wait was not begun that nothing would ever end.
+#[cold]
+pub(super) fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
+    let runner = &flight.origin.runner;
+    let (threads, most) = (runner.threads(), runner.max_os_threads());
+    Error::full(if threads < most {
+        format!(
+            "waiting needs one more thread, but all {threads} of the pool wait, and the system starts no more: see its limits \
+             of threads and memory, or lower `stack_size`"
+        )
+    } else {
+        format!(
+            "waiting needs one more thread, but all {most} of the pool wait: raise its `max_os_threads`, or its \
+             `stack_size` for deeper nesting"
+        )
+    })
 }

@@ -21,6 +21,7 @@ use crate::call::Call;
 use crate::error::Error;
 use crate::flight::Outcome;
 use crate::pool::Pool;
+use crate::run::Patience;
 use crate::sync::{Arc, now};
 
 /// How many calls [`Pool::map`] submits ahead unless [`Map::window`] says otherwise: enough to keep the threads busy
@@ -59,7 +60,55 @@ pub struct Map<I: Iterator, R: Send + Sync + 'static> {
     timeout: Option<Duration>,
     over: bool,
     watched: Watched,
+    glances: Glances,
 }
+
+/// Whether results are read from the disk by whoever takes them out, too, or by the workers alone.
+///
+/// While the workers have enough to look for, who would only submit more looks for some itself: so the results come as fast as
+/// two threads can read them, and not one. But where that found nothing, or took long (a slow disk, a costly
+/// `Deserialize`), the next ones go to the workers: one, then two, then four and so on, until a look is worth its while
+/// again.
+#[derive(Default)]
+struct Glances {
+    /// How many calls go to the workers at least; `None`: all, since there is no disk.
+    left_out: Option<u32>,
+    /// How many will the next time.
+    next: u32,
+}
+
+impl Glances {
+    fn of(pool: &Pool) -> Glances {
+        Glances { left_out: pool.has_disk().then_some(0), next: 1 }
+    }
+
+    /// When the look began, if there is to be one.
+    fn begin(&mut self, pool: &Pool) -> Option<Instant> {
+        match self.left_out.as_mut()? {
+            0 => (pool.queued_looks() >= ENOUGH).then(now),
+            left => {
+                *left -= 1;
+                None
+            }
+        }
+    }
+
+    fn end(&mut self, began: Instant, found: bool) {
+        if found && began.elapsed() < LONG_LOOK {
+            self.next = 1;
+        } else {
+            self.left_out = Some(self.next);
+            self.next = (self.next * 2).min(MOST_LEFT_OUT);
+        }
+    }
+}
+
+/// Looks that keep the workers busy until the next ones are submitted.
+const ENOUGH: usize = 16;
+/// A few times what a short record takes.
+const LONG_LOOK: Duration = Duration::from_micros(10);
+/// So that a map over cold calls looks in vain for one in so many.
+const MOST_LEFT_OUT: u32 = 64;
 
 /// What is submitted and was not taken out.
 enum Ahead<R: Send + Sync + 'static> {
@@ -139,6 +188,7 @@ impl<R: Send + Sync + 'static> Ahead<R> {
 
 impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
     pub(crate) fn new(pool: Pool, calls: I) -> Self {
+        let glances = Glances::of(&pool);
         Map {
             pool,
             calls: calls.fuse(),
@@ -149,6 +199,7 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
             timeout: None,
             over: false,
             watched: Watched::default(),
+            glances,
         }
     }
 
@@ -249,7 +300,13 @@ where
             return None;
         }
         let deadline = self.deadline();
-        self.fill(|pool, call| pool.submit_until(call, deadline));
+        let patience = deadline.map_or(Patience::Endless, Patience::Until);
+        self.fill(|pool, call, ahead, eager| match (ahead, eager) {
+            (0, false) => pool.submit_until(call, deadline),
+            (0, true) => pool.submit_eagerly(call, patience),
+            (_, false) => pool.try_submit(call),
+            (_, true) => pool.submit_eagerly(call, Patience::None),
+        });
         if self.submitted() == 0 {
             self.watched.over();
             return None;
@@ -285,17 +342,19 @@ where
         Error::deadline(unfinished, of, self.timeout.unwrap_or_default())
     }
 
-    /// Submits calls until the window is full, the queue is, or there are no more. `patiently` submits a call when there is
-    /// nothing else to wait for but room in the queue.
-    fn fill(&mut self, patiently: impl Fn(&Pool, I::Item) -> Result<Task<R>, I::Item>) {
+    /// Submits calls until the window is full, the queue is, or there are no more. `submit` is told how many are ahead (with
+    /// none there is nothing else to wait for but room in the queue), and whether to read what the disk has at hand.
+    fn fill(&mut self, submit: impl Fn(&Pool, I::Item, usize, bool) -> Result<Task<R>, I::Item>) {
         while self.ahead.len() < self.window {
             let Some(call) = self.held.take().or_else(|| self.calls.next()) else { return };
-            let submitted = match self.ahead.len() {
-                0 => patiently(&self.pool, call),
-                _ => self.pool.try_submit(call),
-            };
-            match submitted {
-                Ok(task) => self.ahead.push(task),
+            let eager = self.glances.begin(&self.pool);
+            match submit(&self.pool, call, self.ahead.len(), eager.is_some()) {
+                Ok(task) => {
+                    if let Some(began) = eager {
+                        self.glances.end(began, task.is_done());
+                    }
+                    self.ahead.push(task);
+                }
                 Err(call) => {
                     self.held = Some(call);
                     return;

@@ -3,7 +3,8 @@
 //! 1. [`wait`] — waiting for several.
 //! 2. [`map`] — many calls, lazily, in order.
 //! 3. [`block`] — what a body enters before its thread sleeps.
-//! 4. [`progress`] — a bar for who waits for many (feature `progress`).
+//! 4. [`poll`] — a task as a future.
+//! 5. [`progress`] — a bar for who waits for many (feature `progress`).
 //!
 //! A task is finished from the start (a hit), or holds one interest in a run in flight. A waiting thread that runs a body
 //! of some pool is part of that body's task, and three things follow, all in [`Task::block`]: the wait is entered in the
@@ -16,29 +17,30 @@
 
 mod block;
 pub(crate) mod map;
+mod poll;
 pub(crate) mod progress;
 pub(crate) mod wait;
 
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::call::KeyRef;
 use crate::call::execute::CallFlight;
 use crate::call::key::Key;
+use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
 use crate::flight::Outcome;
-use crate::flight::cell::{Interest, Registration, Withdrawn};
+use crate::flight::cell::{Interest, Withdrawn};
 use crate::ids;
+use crate::run::asleep::asleep;
 use crate::run::context::{self, Frame};
 use crate::run::graph;
-use crate::run::limit;
 use crate::run::wait_graph::AnyNode;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
-use block::{Blocking, snooze};
+use block::{Blocking, no_thread_left, snooze};
+use poll::Polling;
 
 /// How long a worker waits for a run before it is counted as blocked and replaced: about what the replacement costs.
 const GRACE: Duration = Duration::from_micros(100);
@@ -64,13 +66,21 @@ const GRACE: Duration = Duration::from_micros(100);
 pub struct Task<R: Send + Sync + 'static> {
     id: TaskId,
     state: State<R>,
-    /// Left behind in a cell by `poll`.
-    polling: Option<Polling<R>>,
 }
 
 enum State<R: Send + Sync + 'static> {
-    Ready { outcome: Outcome<R>, source: Option<Source>, key: Option<KeyRef> },
-    InFlight { flight: Arc<CallFlight<R>>, interest: Interest, source: Option<Source> },
+    Ready {
+        outcome: Outcome<R>,
+        source: Option<Source>,
+        key: Option<KeyRef>,
+    },
+    InFlight {
+        flight: Arc<CallFlight<R>>,
+        interest: Interest,
+        source: Option<Source>,
+        /// Left behind in the cell by `poll`.
+        polling: Option<Polling<R>>,
+    },
 }
 
 /// Names one submission; clones of its task share it.
@@ -92,14 +102,20 @@ pub enum Source {
 }
 
 impl<R: Send + Sync + 'static> Task<R> {
+    /// A value that was kept in memory.
+    #[inline]
+    pub(crate) fn hit(value: Arc<R>, key: KeyRef) -> Self {
+        Self::ready(Ok(value), Some(Source::Memory), Some(key))
+    }
+
     #[inline]
     pub(crate) fn ready(outcome: Outcome<R>, source: Option<Source>, key: Option<KeyRef>) -> Self {
-        Task { id: TaskId(ids::unique()), state: State::Ready { outcome, source, key }, polling: None }
+        Task { id: TaskId(ids::unique()), state: State::Ready { outcome, source, key } }
     }
 
     pub(crate) fn in_flight(flight: Arc<CallFlight<R>>, interest: Interest, source: Option<Source>) -> Self {
-        let state = State::InFlight { flight, interest, source };
-        Task { id: TaskId(ids::unique()), state, polling: None }
+        let state = State::InFlight { flight, interest, source, polling: None };
+        Task { id: TaskId(ids::unique()), state }
     }
 
     /// Waits for the result.
@@ -127,15 +143,6 @@ impl<R: Send + Sync + 'static> Task<R> {
                 Some(outcome) => outcome,
                 None => unreachable!("a wait without a deadline ends with an outcome"),
             },
-        }
-    }
-
-    /// As [`wait`](Self::wait), by the only handle: a value that is there moves, which spares counting it up and down.
-    #[inline]
-    pub(crate) fn into_result(self) -> Result<Arc<R>, Error> {
-        match self.state {
-            State::Ready { outcome, .. } => outcome,
-            State::InFlight { .. } => self.wait(),
         }
     }
 
@@ -255,7 +262,7 @@ impl<R: Send + Sync + 'static> Task<R> {
     pub fn on_done(&self, f: impl FnOnce(&Result<Arc<R>, Error>) + Send + 'static) {
         match &self.state {
             State::Ready { outcome, .. } => {
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(outcome)));
+                let _ = contain(|| f(outcome));
             }
             State::InFlight { flight, interest, .. } => flight.cell.on_done(*interest, Box::new(f)),
         }
@@ -308,7 +315,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         let Some(frame) = context::current() else {
             snooze(flight);
-            return Ok(flight.cell.wait(*interest, deadline));
+            return Ok(asleep(deadline, |until| flight.cell.wait(*interest, until)));
         };
         let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
         if deadline.is_none()
@@ -321,14 +328,14 @@ impl<R: Send + Sync + 'static> Task<R> {
         if let Some(outcome) = self.await_briefly(deadline) {
             return Ok(Some(outcome));
         }
+        let wait = |until| flight.cell.wait(*interest, until);
         loop {
-            if let Some(outcome) = waiting.sleep(deadline.is_some(), || flight.cell.wait(*interest, deadline))
-            {
+            if let Some(outcome) = waiting.sleep(deadline, wait) {
                 return Ok(outcome);
             }
             // No thread is left. If it only rests, it is run here when that is over.
             let Some(until) = self.rests_until() else { return Err(no_thread_left(flight)) };
-            if let Some(Some(outcome)) = waiting.sleep(true, || flight.cell.wait(*interest, Some(until))) {
+            if let Some(Some(outcome)) = waiting.sleep(Some(until), wait) {
                 return Ok(Some(outcome));
             }
             self.help(&frame);
@@ -399,87 +406,7 @@ impl<R: Send + Sync + 'static> Task<R> {
             State::Ready { key, .. } => *key,
             State::InFlight { flight, .. } => flight.origin.key,
         };
-        Task { id: self.id, state: State::Ready { outcome: Err(error), source: None, key }, polling: None }
-    }
-}
-
-#[cold]
-fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
-    Error::full(format!(
-        "waiting needs one more thread, but all {} of the pool wait: raise its `max_os_threads`, or its `stack_size` for \
-         deeper nesting",
-        flight.origin.runner.max_os_threads()
-    ))
-}
-
-/// A waker left in a cell, and a branch in the wait graph: both taken back when the future is ready or dropped.
-struct Polling<R: Send + Sync + 'static> {
-    flight: Arc<CallFlight<R>>,
-    registration: Registration,
-    /// The body that polled it.
-    waiter: Option<u64>,
-}
-
-impl<R: Send + Sync + 'static> Drop for Polling<R> {
-    fn drop(&mut self) {
-        self.flight.cell.unregister(&mut self.registration);
-        if let Some(waiter) = self.waiter {
-            graph().forget_one(waiter, self.flight.id);
-        }
-    }
-}
-
-impl<R: Send + Sync + 'static> Future for Task<R> {
-    type Output = Result<Arc<R>, Error>;
-
-    /// Needs no runtime. Inside a task's body, a pending future counts its thread as blocked, so that the pool puts
-    /// another in its place; and one whose result could never come fails on its second poll (a combinator polls all its
-    /// branches once before it sleeps).
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let task = &mut *self;
-        let State::InFlight { flight, interest, .. } = &task.state else {
-            let State::Ready { outcome, .. } = &task.state else { unreachable!("two states") };
-            return Poll::Ready(outcome.clone());
-        };
-        let polling = task.polling.get_or_insert_with(|| Polling {
-            flight: Arc::clone(flight),
-            registration: Registration::default(),
-            waiter: None,
-        });
-        if let Some(outcome) = flight.cell.poll(*interest, &mut polling.registration, cx.waker()) {
-            task.polling = None;
-            context::resume_unless_awaiting();
-            return Poll::Ready(outcome);
-        }
-        let Some(frame) = context::current() else { return Poll::Pending };
-        let target: AnyNode = Arc::clone(flight) as AnyNode;
-        let again = polling.waiter.replace(frame.node.id()).is_some();
-        if let Some(path) = context::polls(&frame, &target, cx.waker(), again) {
-            task.polling = None;
-            return Poll::Ready(Err(Error::cycle(path)));
-        }
-        if !again {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let (flight, interest) = (Arc::clone(flight), *interest);
-        while !context::suspend(std::slice::from_ref(&target)) {
-            // No thread is left: help after all, or say so.
-            let lent = limit::lend();
-            let helped = task.help(&frame);
-            drop(lent);
-            if let Some(outcome) = flight.cell.outcome(interest) {
-                task.polling = None;
-                return Poll::Ready(outcome);
-            }
-            if let Some(until) = task.rests_until() {
-                let _blocked = context::block_here();
-                flight.cell.wait(interest, Some(until));
-            } else if !helped {
-                return Poll::Ready(Err(no_thread_left(&flight)));
-            }
-        }
-        Poll::Pending
+        Task { id: self.id, state: State::Ready { outcome: Err(error), source: None, key } }
     }
 }
 
@@ -489,11 +416,12 @@ impl<R: Send + Sync + 'static> Clone for Task<R> {
             State::Ready { outcome, source, key } => {
                 State::Ready { outcome: outcome.clone(), source: *source, key: *key }
             }
-            State::InFlight { flight, interest, source } => {
-                State::InFlight { flight: Arc::clone(flight), interest: *interest, source: *source }
+            State::InFlight { flight, interest, source, .. } => {
+                let (flight, interest, source) = (Arc::clone(flight), *interest, *source);
+                State::InFlight { flight, interest, source, polling: None }
             }
         };
-        Task { id: self.id, state, polling: None }
+        Task { id: self.id, state }
     }
 }
 

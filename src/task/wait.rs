@@ -14,11 +14,12 @@ use std::fmt;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::block::Blocking;
+use super::block::{Blocking, no_thread_left};
 use super::progress::Watched;
-use super::{State, Task, no_thread_left};
+use super::{State, Task};
 use crate::error::Error;
 use crate::flight::cell::Registration;
+use crate::run::asleep::asleep;
 use crate::run::context;
 use crate::sync::{Arc, Mutex, Parker, now};
 
@@ -324,16 +325,15 @@ impl<R: Send + Sync + 'static> Waiting<R> {
 
     /// Sleeps until a task may be done. `Ok(false)`: not by the deadline.
     fn park(&self) -> Result<bool, Error> {
-        let parker = &self.ready.parker;
-        let Some(frame) = context::current() else { return Ok(parker.park(self.deadline)) };
+        let park = |until| self.ready.parker.park(until).then_some(());
+        let Some(frame) = context::current() else { return Ok(asleep(self.deadline, park).is_some()) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let mut waiting = Blocking::enter(&frame, nodes)?;
-        let timed = self.deadline.is_some();
         // Nobody puts another in the place of an executor's thread.
-        if (timed || context::worker().is_some())
-            && let Some(woken) = waiting.sleep(timed, || parker.park(self.deadline))
+        if (self.deadline.is_some() || context::worker().is_some())
+            && let Some(woken) = waiting.sleep(self.deadline, park)
         {
-            return Ok(woken);
+            return Ok(woken.is_some());
         }
         // No thread is left to put in our place, or nobody does that: run one of them here.
         if waiting.aside(|| self.pending().any(|task| task.help(&frame)))? {
@@ -341,12 +341,11 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         }
         if let Some(until) = self.pending().filter_map(Task::rests_until).min() {
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-            let _ = waiting.sleep(true, || parker.park(Some(until)));
+            let _ = waiting.sleep(Some(until), park);
             return Ok(self.deadline.is_none_or(|deadline| now() < deadline));
         }
-        waiting
-            .sleep(false, || parker.park(None))
-            .ok_or_else(|| self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left))
+        let woken = waiting.sleep(None, park).map(|woken| woken.is_some());
+        woken.ok_or_else(|| self.pending().next().map_or_else(Error::shutdown, Task::no_thread_left))
     }
 
     fn give_up_first(&mut self, error: Error) -> Result<(usize, Task<R>), End> {

@@ -18,14 +18,26 @@ use crate::sync::{Arc, Mutex};
 /// # Examples
 ///
 /// ```
+/// # let dir = std::env::temp_dir().join(format!("memopool-doc-faults-{}", std::process::id()));
 /// use memopool::testing::{Faults, Op};
+/// use memopool::{Disk, Func, Pool};
 ///
 /// let faults = Faults::new();
+/// let pool = Pool::builder().disk(Disk::new(&dir).faults(&faults)).build()?;
+/// let square = Func::new("square", |n: u64| n * n);
+///
+/// faults.full(); // from now on the disk is full
+/// assert_eq!(*pool.run(square.call(3))?, 9);
+/// let _ = pool.flush(); // by then it was tried
+/// assert!(pool.stats().store_errors > 0);
+/// faults.heal(); // all is well
+///
 /// faults.fail_nth(Op::Write, 2); // the second write from now on fails, once
 /// faults.torn(5, 100);           // of the fifth, only 100 bytes are written
-/// faults.full();                 // from now on the disk is full
-/// faults.heal();                 // all is well
-/// assert_eq!(faults.count(Op::Write), 0);
+/// assert_eq!(*pool.run(square.call(4))?, 16);
+/// # drop(pool);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), memopool::Error>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);

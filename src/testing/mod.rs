@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 pub use faults::Faults;
 pub(crate) use recording::Recording;
-pub use stepper::Stepper;
+pub use stepper::{REPLAY, Stepper};
 
 pub use crate::memo::disk::io::Op;
 
@@ -25,7 +25,8 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex};
 use crate::{Clock, Executor, Func, Job};
 
-/// A clock that stands still until it is moved. Clones share the time.
+/// A clock that stands still until it is moved. Clones share the time. It is what `ttl` is measured by; timeouts, of waits
+/// and of bodies, go by the real time.
 ///
 /// # Examples
 ///
@@ -71,7 +72,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// An executor that runs each job at once, in the thread that submits it: no concurrency, plain stack traces.
+/// An executor that runs each job at once, in the thread that submits it: no concurrency, plain stack traces, and what is
+/// submitted is done when `submit` returns.
 ///
 /// # Examples
 ///
@@ -94,7 +96,8 @@ impl Executor for Inline {
     }
 }
 
-/// How often the body of a function was called so far, attempts counted one by one, in all pools of this process.
+/// How often the body of a function was called so far, attempts counted one by one, in all pools of this process: also by
+/// another test that runs at the same time, if it uses a function with the same identity.
 ///
 /// # Examples
 ///

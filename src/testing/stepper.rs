@@ -1,12 +1,20 @@
 //! An executor under the test's hand.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::panic_text;
 use crate::sync::{Arc, Mutex};
 use crate::{Executor, Job};
 
+/// The environment variable with the seed that [`Stepper::explore`] replays.
+pub const REPLAY: &str = "MEMOPOOL_SEED";
+
 /// Holds jobs until told to run one, and picks which by a seed: so that a test decides when, and a failure can be replayed
 /// from the printed seed. Clones share the jobs.
+///
+/// Jobs run in the thread that tells it to, so that thread must not wait for a task before it has run: nobody else would run
+/// it. (A body may wait for others: it runs them itself.)
 ///
 /// # Examples
 ///
@@ -42,6 +50,46 @@ impl Stepper {
         Stepper { seed, state: Arc::new(Mutex::new(State { jobs: Vec::new(), random: seed })) }
     }
 
+    /// Runs `test` with a new stepper for each of the seeds `0..seeds`, so in as many orders. It stops at the first panic and
+    /// says with which seed that was; with the environment variable [`REPLAY`] set to that seed, `test` runs with it alone.
+    ///
+    /// # Panics
+    ///
+    /// When `test` does: with its message, and the seed. Also when [`REPLAY`] is set, but not to a number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use memopool::testing::Stepper;
+    /// use memopool::{Func, Pool};
+    ///
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// Stepper::explore(20, |stepper| {
+    ///     let pool = Pool::builder().executor(stepper.clone()).build().unwrap();
+    ///     let tasks = pool.submit_all((0..5).map(|n| square.call(n)));
+    ///     stepper.step();
+    ///     pool.forget(&square.call(2)).unwrap(); // before, or after it has run
+    ///     stepper.run_until_idle();
+    ///     assert_eq!(*tasks[2].wait().unwrap(), 4);
+    /// });
+    /// ```
+    pub fn explore(seeds: u64, test: impl Fn(&Stepper)) {
+        let seeds = match std::env::var(REPLAY) {
+            Ok(seed) => {
+                let seed = seed.parse().unwrap_or_else(|_| panic!("{REPLAY}={seed}: a seed is a number"));
+                seed..=seed
+            }
+            Err(_) if seeds == 0 => return,
+            Err(_) => 0..=seeds - 1,
+        };
+        for seed in seeds {
+            let tested = catch_unwind(AssertUnwindSafe(|| test(&Stepper::new(seed))));
+            if let Err(panic) = tested {
+                panic!("with the seed {seed} ({REPLAY}={seed} replays it): {}", panic_text(&*panic));
+            }
+        }
+    }
+
     /// The seed, to print when a test fails.
     pub fn seed(&self) -> u64 {
         self.seed
@@ -52,7 +100,7 @@ impl Stepper {
         self.state.lock().jobs.len()
     }
 
-    /// Runs one job in this thread. `false`: there is none.
+    /// Runs one job in this thread, whichever the seed says. `false`: there is none.
     pub fn step(&self) -> bool {
         let job = {
             let mut state = self.state.lock();

@@ -17,6 +17,8 @@ use loom as checker;
 mod cell;
 #[path = "../interleave/claim.rs"]
 mod claim;
+#[path = "../../src/contain.rs"]
+mod contain;
 #[path = "../interleave/disk.rs"]
 mod disk;
 #[path = "../interleave/flight.rs"]

@@ -20,6 +20,8 @@ use shuttle::{Config, Runner};
 mod cell;
 #[path = "../interleave/claim.rs"]
 mod claim;
+#[path = "../../src/contain.rs"]
+mod contain;
 #[path = "../interleave/crowd.rs"]
 mod crowd;
 #[path = "../interleave/disk.rs"]

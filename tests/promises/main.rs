@@ -3,6 +3,8 @@
 //! 1. [`flights`]: one run for a key, whatever it ends in.
 //! 2. [`waits`]: no wait can hang.
 //! 3. [`run`]: threads, queue, panics, the end of a pool.
+//!    [`failure`]: threads that are stuck, die or can't be started.
+//!    [`executors`]: pools and callers on rayon's threads and tokio's.
 //! 4. [`memory`]: what is kept, for how long, and what it says about itself.
 //! 5. [`keys`]: which calls are the same.
 //! 6. [`api`]: settings, errors, many tasks at once.
@@ -13,7 +15,7 @@
 //! 11. [`retries`]: what a run that rests between two attempts holds: nothing.
 //! 12. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 13. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
-//! 14. [`recorded`]: pools that answer from their cache alone.
+//! 14. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
 //! 15. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
 //! 16. [`stress`]: everything at once, by seed; what outlives its task.
 //!
@@ -31,6 +33,11 @@ mod api;
 mod cpython;
 #[cfg(feature = "testing")]
 mod disk;
+#[cfg(any(feature = "rayon", feature = "tokio"))]
+mod executors;
+#[cfg(feature = "testing")]
+mod explore;
+mod failure;
 mod flights;
 mod futures;
 mod keys;

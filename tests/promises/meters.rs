@@ -152,5 +152,5 @@ fn meters_have_units() {
     assert_eq!(unit("run_seconds"), Some(Unit::Seconds));
     assert_eq!(unit("disk_hit_bytes"), Some(Unit::Bytes));
     assert_eq!(unit("computed_total"), Some(Unit::Count));
-    assert_eq!(units.len(), 14, "{units:?}");
+    assert_eq!(units.len(), 15, "{units:?}");
 }

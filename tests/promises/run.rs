@@ -15,13 +15,13 @@ use crate::{Counter, Gate, assert_usable, build, held_pool, hold, in_time, pool,
 
 /// How many bodies run at once, and how many did at most.
 #[derive(Clone, Default)]
-struct Load {
+pub(crate) struct Load {
     now: Counter,
     most: Arc<Mutex<u64>>,
 }
 
 impl Load {
-    fn body(&self) {
+    pub(crate) fn body(&self) {
         let now = self.now.up();
         let mut most = self.most.lock().unwrap();
         *most = now.max(*most);
@@ -30,7 +30,7 @@ impl Load {
         self.now.0.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn most(&self) -> u64 {
+    pub(crate) fn most(&self) -> u64 {
         *self.most.lock().unwrap()
     }
 }

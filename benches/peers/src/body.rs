@@ -1,22 +1,20 @@
-//! The function that all peers memoize: from a key to bytes, as many and as slowly as the command line says.
+//! The function that all peers memoize: from a key to bytes, as many and as late as the command line says.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the function ran in this process.
 pub(crate) static RUNS: AtomicU64 = AtomicU64::new(0);
 
 static LENGTH: AtomicUsize = AtomicUsize::new(100);
-static SPIN: AtomicU64 = AtomicU64::new(0);
 static SLEEP: AtomicU64 = AtomicU64::new(0);
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// What the function does besides: bytes of its result, microseconds that it computes, milliseconds that it waits, and
-/// whether it panics in the end.
-pub(crate) fn set(length: usize, spin: u64, sleep: u64, panics: bool) {
+/// What the function does besides: bytes of its result, milliseconds that it waits, and whether it panics in
+/// the end.
+pub(crate) fn set(length: usize, sleep: u64, panics: bool) {
     LENGTH.store(length, Relaxed);
-    SPIN.store(spin, Relaxed);
     SLEEP.store(sleep, Relaxed);
     PANICS.store(panics.into(), Relaxed);
 }
@@ -45,13 +43,6 @@ pub(crate) fn value(key: &str) -> Vec<u8> {
 /// The memoized function.
 pub(crate) fn run(key: &str) -> Vec<u8> {
     RUNS.fetch_add(1, Relaxed);
-    let spin = Duration::from_micros(SPIN.load(Relaxed));
-    if !spin.is_zero() {
-        let start = Instant::now();
-        while start.elapsed() < spin {
-            std::hint::spin_loop();
-        }
-    }
     let sleep = SLEEP.load(Relaxed);
     if sleep > 0 {
         std::thread::sleep(Duration::from_millis(sleep));

@@ -81,17 +81,17 @@ fn run(args: &[String]) -> Result<(), String> {
         };
         *place = Some(args.next().ok_or(format!("{arg} needs a value; see `--help`"))?.clone());
     }
+    let (launcher, results, left) = (child::Launcher::new()?, plan::Results::new(), Vec::new());
+    let mut plan = plan::Plan { launcher, quick, only, results, left };
     let figures = match from {
         Some(from) => {
             let text = std::fs::read(&from).map_err(|error| format!("{from}: {error}"))?;
             serde_json::from_slice(&text).map_err(|error| format!("{from}: {error}"))?
         }
         None => {
-            let launcher = child::Launcher::new()?;
-            let about = report::about(&launcher, quick);
-            let mut plan = plan::Plan { launcher, quick, only, results: plan::Results::new() };
+            let about = report::about(&plan.launcher, quick);
             plan.run()?;
-            serde_json::json!({ "about": about, "results": Value::Object(plan.results) })
+            serde_json::json!({ "about": about, "results": Value::Object(std::mem::take(&mut plan.results)) })
         }
     };
     if let Some(json) = json {
@@ -99,10 +99,9 @@ fn run(args: &[String]) -> Result<(), String> {
     }
     let page = report::page(&figures);
     match write {
-        Some(write) => std::fs::write(&write, page).map_err(|error| format!("{write}: {error}")),
-        None => {
-            println!("{page}");
-            Ok(())
-        }
+        Some(write) => std::fs::write(&write, page).map_err(|error| format!("{write}: {error}"))?,
+        None => println!("{page}"),
     }
+    let broken = report::broken(&figures);
+    if broken.is_empty() { Ok(()) } else { Err(format!("memopool broke a promise:\n{}", broken.join("\n"))) }
 }

@@ -89,10 +89,10 @@ pub(crate) const PEERS: &[Entry] = &[
     entry("redb-one", "redb, one transaction", Kind::Disk, peers::redb::one),
     entry("lmdb-one", "LMDB, one transaction", Kind::Disk, peers::lmdb::one),
     entry("foyer-hybrid", "foyer, hybrid", Kind::Disk, peers::foyer::hybrid),
-    slow(10, entry("cacache", "cacache + rayon", Kind::Disk, peers::cacache::open)),
-    slow(20, entry("cached-redb", "cached `disk` + rayon", Kind::Disk, peers::cached::redb)),
+    slow(20, entry("cacache", "cacache + rayon", Kind::Disk, peers::cacache::open)),
+    slow(50, entry("cached-redb", "cached `disk` + rayon", Kind::Disk, peers::cached::redb)),
     slow(10, python("diskcache", "Python diskcache", Kind::Disk)),
-    slow(20, python("joblib", "Python joblib.Memory", Kind::Disk)),
+    slow(50, python("joblib", "Python joblib.Memory", Kind::Disk)),
     entry("plain", "one file, written and synced", Kind::Floor, peers::plain::open),
 ];
 

@@ -17,10 +17,14 @@ use crate::work::Task;
 pub(crate) const HERD: usize = 8;
 /// Processes that do.
 pub(crate) const PROCESSES: usize = 4;
+/// Rounds of what is in memory.
+pub(crate) const ROUNDS: usize = 9;
+/// Rounds of what is on disk.
+pub(crate) const DISK_ROUNDS: usize = 4;
 /// Bits that are flipped.
 pub(crate) const FLIPS: usize = 40;
 
-/// What was measured: `workload/peer` to an object with `ns` (a sample per round), and what else there was to count.
+/// What was measured: `workload/peer` to an object with `ns` and `cpu` (a sample per round), and what else there was to count.
 pub(crate) type Results = Map<String, Value>;
 
 /// One run of everything, or of what `only` names.
@@ -29,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     pub(crate) only: Option<String>,
     pub(crate) results: Results,
+    /// Directories with a file for each entry: to remove them takes longer than to measure them, so that is done last.
+    pub(crate) left: Vec<TempDir>,
 }
 
 /// A workload in its own directory each round, with these kinds of peers.
@@ -39,7 +45,8 @@ struct Part {
     count: usize,
     length: usize,
     threads: usize,
-    spin: u64,
+    /// Milliseconds that the body waits.
+    sleep: u64,
 }
 
 const PARTS: &[Part] = &[
@@ -50,7 +57,7 @@ const PARTS: &[Part] = &[
         count: 10_000,
         length: 100,
         threads: 1,
-        spin: 0,
+        sleep: 0,
     },
     Part {
         name: "warm-2",
@@ -59,25 +66,25 @@ const PARTS: &[Part] = &[
         count: 10_000,
         length: 100,
         threads: 2,
-        spin: 0,
+        sleep: 0,
     },
     Part {
         name: "cold",
         workload: "cold",
         kinds: &[Kind::Memory, Kind::Threads],
-        count: 20_000,
+        count: 10_000,
         length: 100,
         threads: 0,
-        spin: 0,
+        sleep: 0,
     },
     Part {
         name: "zipf",
         workload: "zipf",
         kinds: &[Kind::Memory, Kind::Threads],
-        count: 20_000,
+        count: 5_000,
         length: 100,
         threads: 0,
-        spin: 50,
+        sleep: 1,
     },
     Part {
         name: "write-100",
@@ -86,7 +93,7 @@ const PARTS: &[Part] = &[
         count: 50_000,
         length: 100,
         threads: 0,
-        spin: 0,
+        sleep: 0,
     },
     Part {
         name: "write-64k",
@@ -95,7 +102,7 @@ const PARTS: &[Part] = &[
         count: 1_000,
         length: 64 << 10,
         threads: 0,
-        spin: 0,
+        sleep: 0,
     },
     Part {
         name: "write-1m",
@@ -104,7 +111,7 @@ const PARTS: &[Part] = &[
         count: 100,
         length: 1 << 20,
         threads: 0,
-        spin: 0,
+        sleep: 0,
     },
 ];
 
@@ -128,6 +135,10 @@ impl Plan {
         if self.quick { (full / 50).max(10) } else { full }
     }
 
+    fn times(&self, full: usize) -> usize {
+        if self.quick { 1 } else { full }
+    }
+
     fn peers(&self, kinds: &[Kind]) -> Vec<&'static Entry> {
         PEERS.iter().filter(|entry| kinds.contains(&entry.kind) && self.launcher.has(entry)).collect()
     }
@@ -140,22 +151,28 @@ impl Plan {
             count,
             length: 1 << 10,
             threads: 1,
-            spin: 0,
             sleep: 0,
             outcome: "value".into(),
         }
     }
 
-    /// Adds a round to a cell: samples of `ns` are collected, the rest is what the last round said.
+    fn done_with(&mut self, entry: &Entry, dir: TempDir) {
+        if entry.slow > 1 {
+            self.left.push(dir);
+        }
+    }
+
+    /// Adds a round to a cell: samples of times are collected, the rest is what the last round said.
     fn note(&mut self, name: &str, entry: &Entry, outcome: Result<Value, String>) {
-        let cell = self.results.entry(format!("{name}/{}", entry.id)).or_insert(json!({ "ns": [] }));
+        let cell =
+            self.results.entry(format!("{name}/{}", entry.id)).or_insert(json!({ "ns": [], "cpu": [] }));
         match outcome {
             Err(trouble) => cell["trouble"] = trouble.into(),
             Ok(Value::Object(figures)) => {
                 for (figure, value) in figures {
-                    match (figure.as_str(), &mut cell["ns"]) {
-                        ("ns", Value::Array(samples)) => samples.push(value),
-                        _ => cell[figure] = value,
+                    match &mut cell[&figure] {
+                        Value::Array(samples) => samples.push(value),
+                        other => *other = value,
                     }
                 }
             }
@@ -168,16 +185,17 @@ impl Plan {
         if !self.wants(part.name) {
             return Ok(());
         }
-        for round in 0..if self.quick { 1 } else { 5 } {
+        for round in 0..self.times(if part.workload == "fill" { DISK_ROUNDS } else { ROUNDS }) {
             say(&format!("{}, round {}", part.name, round + 1));
             for entry in self.peers(part.kinds) {
                 let dir = temporary()?;
                 let count =
                     self.scaled(if part.workload == "fill" { part.count / entry.slow } else { part.count });
                 let mut task = self.task(part.workload, entry, dir.path(), count);
-                (task.length, task.threads, task.spin) = (part.length, part.threads, part.spin);
+                (task.length, task.threads, task.sleep) = (part.length, part.threads, part.sleep);
                 let outcome = self.launcher.run(&task);
                 self.note(part.name, entry, outcome);
+                self.done_with(entry, dir);
             }
         }
         Ok(())
@@ -235,7 +253,7 @@ impl Plan {
             task.workload = "read".into();
             full.push((entry, dir, task));
         }
-        for round in 0..if self.quick { 1 } else { 5 } {
+        for round in 0..self.times(DISK_ROUNDS) {
             say(&format!("read, round {}", round + 1));
             for (entry, _, task) in &full {
                 let outcome = self.launcher.run(task);
@@ -245,6 +263,7 @@ impl Plan {
                 self.note("read-first", entry, outcome);
             }
         }
+        full.into_iter().for_each(|(entry, dir, _)| self.done_with(entry, dir));
         Ok(())
     }
 
@@ -264,6 +283,7 @@ impl Plan {
                 self.launcher.run(&task)
             });
             self.note("flips", entry, outcome);
+            self.done_with(entry, dir);
         }
         Ok(())
     }

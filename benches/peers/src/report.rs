@@ -33,6 +33,7 @@ pub(crate) fn about(launcher: &Launcher, quick: bool) -> Value {
         "date": said("date", &["-u", "+%F"]),
         "machine": format!("{processor}, {cores} cores, {gib} memory, {} {}", std::env::consts::OS, said("uname", &["-r"])),
         "toolchain": said("rustc", &["--version"]),
+        "load": std::fs::read_to_string("/proc/loadavg").ok().and_then(|load| Some(load.split(' ').next()?.to_owned())),
         "commit": said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         "versions": crates,
         "quick": quick,
@@ -87,12 +88,13 @@ pub(crate) fn page(figures: &Value) -> String {
         versions.map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or("?"))).collect();
     let quick = if about["quick"] == true { words::QUICK } else { "" };
     let mut page = format!(
-        "{}{quick}\nMeasured on {} at commit {} with {}: {}.\nPeers: {}.\n",
+        "{}{quick}\nMeasured on {} at commit {} with {}: {}; load when it began: {}.\nPeers: {}.\n",
         words::HEAD,
         text("date"),
         text("commit"),
         text("toolchain"),
         text("machine"),
+        text("load"),
         versions.join(", "),
     );
     summary(&mut page, results);
@@ -106,12 +108,15 @@ pub(crate) fn page(figures: &Value) -> String {
     page
 }
 
-/// The median of a cell.
-fn median(results: &Value, part: &str, id: &str) -> Option<f64> {
-    let samples = results[format!("{part}/{id}")]["ns"].as_array()?;
-    let mut samples: Vec<f64> = samples.iter().filter_map(Value::as_f64).collect();
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied()
+/// The fastest round of a cell.
+fn fastest(results: &Value, part: &str, id: &str) -> Option<f64> {
+    least(results, part, id, "ns")
+}
+
+/// The least of a cell's samples.
+fn least(results: &Value, part: &str, id: &str, field: &str) -> Option<f64> {
+    let samples = results[format!("{part}/{id}")][field].as_array()?;
+    samples.iter().filter_map(Value::as_f64).min_by(f64::total_cmp)
 }
 
 /// Everyone who has a figure, the fastest first. Floors are no peers.
@@ -119,7 +124,7 @@ fn ranking(results: &Value, part: &str, among: impl Fn(&Entry) -> bool) -> Vec<(
     let peers =
         PEERS.iter().filter(|entry| !matches!(entry.kind, Kind::Floor | Kind::Threads) && among(entry));
     let mut ranking: Vec<_> =
-        peers.filter_map(|entry| Some((entry, median(results, part, entry.id)?))).collect();
+        peers.filter_map(|entry| Some((entry, fastest(results, part, entry.id)?))).collect();
     ranking.sort_by(|(_, one), (_, other)| one.total_cmp(other));
     ranking
 }
@@ -130,7 +135,7 @@ fn summary(page: &mut String, results: &Value) {
     let mut reasons = String::new();
     for Workload { part, title, us, alike, unit, why } in words::WORKLOADS {
         let ranking = ranking(results, part, |_| true);
-        let Some(ours) = median(results, part, us) else { continue };
+        let Some(ours) = fastest(results, part, us) else { continue };
         let Some((first, best)) = ranking.first() else { continue };
         let same = ranking.iter().find(|(entry, _)| alike.contains(&entry.id));
         let against = same.map_or("nobody".into(), |(entry, ns)| {
@@ -157,8 +162,10 @@ fn summary(page: &mut String, results: &Value) {
 /// What a column shows.
 #[derive(Clone, Copy)]
 pub(crate) enum Figure {
-    /// The median time, in a unit.
+    /// The time of the fastest round, in a unit.
     Time(Unit),
+    /// The time that its threads computed, in a unit.
+    Cpu(Unit),
     /// Runs of the body.
     Runs,
     /// Runs of the body in all processes.
@@ -235,7 +242,8 @@ fn detail(page: &mut String, results: &Value, kinds: &[Kind], columns: &[Column]
 fn order(results: &Value, part: &str, id: &str, figure: Figure) -> Option<f64> {
     let cell = &results[format!("{part}/{id}")];
     match figure {
-        Figure::Time(_) => median(results, part, id),
+        Figure::Time(_) => fastest(results, part, id),
+        Figure::Cpu(_) => least(results, part, id, "cpu"),
         Figure::Disk => cell["disk"].as_f64(),
         Figure::Wrong => cell["wrong"].as_f64(),
         Figure::Together if cell["refused"] != 0 => None,
@@ -247,7 +255,8 @@ fn shown(results: &Value, part: &str, entry: &Entry, figure: Figure) -> String {
     let cell = &results[format!("{part}/{}", entry.id)];
     let number = |field: &str| cell[field].as_u64().map(|number| number.to_string());
     let figure = match figure {
-        Figure::Time(unit) => median(results, part, entry.id).map(|ns| unit.show(ns)),
+        Figure::Time(unit) => fastest(results, part, entry.id).map(|ns| unit.show(ns)),
+        Figure::Cpu(unit) => least(results, part, entry.id, "cpu").map(|ns| unit.show(ns)),
         Figure::Runs => number("runs"),
         Figure::Together if cell["refused"].as_u64() > Some(0) => {
             number("refused").map(|refused| format!("{refused} of {PROCESSES} refused"))
@@ -265,13 +274,17 @@ fn shown(results: &Value, part: &str, entry: &Entry, figure: Figure) -> String {
 fn bars(page: &mut String, results: &Value) {
     page.push_str("| | bar | measured |\n|---|---|---|\n");
     for (what, part, us, other, bar) in words::BARS {
-        let (Some(ours), Some(theirs)) = (median(results, part, us), median(results, part, other)) else {
+        let (Some(ours), Some(theirs)) = (fastest(results, part, us), fastest(results, part, other)) else {
             continue;
         };
         let ratio = theirs / ours;
+        let cpu = |id: &str| least(results, part, id, "cpu");
+        let cpu = cpu(us)
+            .zip(cpu(other))
+            .map_or(String::new(), |(us, other)| format!(" (CPU {:.2} ×)", other / us));
         let verdict = if ratio >= *bar { "" } else { ", **missed**" };
         let other = peer::named(other).map_or(*other, |entry| entry.title);
-        let _ = writeln!(page, "| {what}, against {other} | at least {bar} × | {ratio:.2} ×{verdict} |");
+        let _ = writeln!(page, "| {what}, against {other} | at least {bar} × | {ratio:.2} ×{cpu}{verdict} |");
     }
     let runs = |part: &str, id: &str| results[format!("{part}/{id}")]["runs"].as_u64();
     let counts = [
@@ -297,4 +310,20 @@ fn bars(page: &mut String, results: &Value) {
     for (what, bar, found) in counts {
         let _ = writeln!(page, "| {what} | {bar} | {found} |");
     }
+}
+
+/// What memopool promises and did not keep in this run: it can't depend on how busy the machine was.
+pub(crate) fn broken(figures: &Value) -> Vec<String> {
+    let cells = figures["results"].as_object().into_iter().flatten();
+    let broken = cells.filter_map(|(name, cell)| {
+        let (part, id) = name.split_once('/')?;
+        let promised = match part {
+            _ if !id.starts_with("memopool") => return None,
+            "herd-value" | "herd-error" | "herd-panic" | "together" => cell["runs"] == 1,
+            "flips" => cell["wrong"] == 0,
+            _ => true,
+        };
+        (!promised || !cell["trouble"].is_null()).then(|| format!("{name}: {cell}"))
+    });
+    broken.collect()
 }

@@ -21,8 +21,6 @@ pub(crate) struct Task {
     pub(crate) count: usize,
     pub(crate) length: usize,
     pub(crate) threads: usize,
-    /// Microseconds that the body computes.
-    pub(crate) spin: u64,
     /// Milliseconds that the body waits.
     pub(crate) sleep: u64,
     /// `value`, `error` or `panic`.
@@ -32,7 +30,7 @@ pub(crate) struct Task {
 impl Task {
     /// As arguments, in a fixed order.
     pub(crate) fn to_args(&self) -> Vec<String> {
-        let numbers = [self.count, self.length, self.threads, self.spin as usize, self.sleep as usize];
+        let numbers = [self.count, self.length, self.threads, self.sleep as usize];
         let dir = self.dir.display().to_string();
         let mut args = vec![self.workload.clone(), self.peer.clone(), dir];
         args.extend(numbers.iter().map(ToString::to_string));
@@ -42,7 +40,7 @@ impl Task {
 
     /// From such arguments.
     pub(crate) fn from_args(args: &[String]) -> Option<Task> {
-        let [workload, peer, dir, count, length, threads, spin, sleep, outcome] = args else {
+        let [workload, peer, dir, count, length, threads, sleep, outcome] = args else {
             return None;
         };
         Some(Task {
@@ -52,7 +50,6 @@ impl Task {
             count: count.parse().ok()?,
             length: length.parse().ok()?,
             threads: threads.parse().ok()?,
-            spin: spin.parse().ok()?,
             sleep: sleep.parse().ok()?,
             outcome: outcome.clone(),
         })
@@ -73,7 +70,7 @@ fn touch(_: &str, value: &[u8]) {
 pub(crate) fn perform(task: &Task) -> Result<serde_json::Value, String> {
     let open = peer::named(&task.peer).and_then(|entry| entry.open);
     let open = open.ok_or(format!("`{}` is no peer of this program; see `--help`", task.peer))?;
-    body::set(task.length, task.spin, task.sleep, task.outcome == "panic");
+    body::set(task.length, task.sleep, task.outcome == "panic");
     let keys = if task.workload == "zipf" { zipf(task.count) } else { keys(task.count) };
     // The noise that values are copied from is not to be made in the middle of a measurement.
     body::value("");
@@ -81,17 +78,19 @@ pub(crate) fn perform(task: &Task) -> Result<serde_json::Value, String> {
     let peer = open(&task.dir);
     let (peer, opening) = (peer.as_ref(), opened.elapsed().as_nanos() as f64);
     let each = |ns: f64| ns / keys.len() as f64;
+    let cpu = cpu();
+    let cpu = || each(self::cpu() - cpu);
     let runs = || body::RUNS.load(Relaxed);
     Ok(match task.workload.as_str() {
         "warm" => json!({ "ns": warm(peer, &keys, task.threads) }),
-        "cold" => json!({ "ns": each(timed(|| peer.all(&keys, &touch))), "runs": runs() }),
+        "cold" => json!({ "ns": each(timed(|| peer.all(&keys, &touch))), "cpu": cpu(), "runs": runs() }),
         "zipf" => json!({ "ns": timed(|| peer.all(&keys, &touch)), "runs": runs() }),
         "fill" => {
             let ns = timed(|| {
                 peer.all(&keys, &touch);
                 peer.flush();
             });
-            json!({ "ns": each(ns), "runs": runs() })
+            json!({ "ns": each(ns), "cpu": cpu(), "runs": runs() })
         }
         "first" => {
             let ns = opening + timed(|| peer.get(&keys[keys.len() / 2], &touch));
@@ -108,7 +107,7 @@ pub(crate) fn perform(task: &Task) -> Result<serde_json::Value, String> {
                     touch(key, value);
                 });
             });
-            json!({ "ns": each(opening + ns), "runs": runs(), "wrong": wrong.into_inner() })
+            json!({ "ns": each(opening + ns), "cpu": cpu(), "runs": runs(), "wrong": wrong.into_inner() })
         }
         "herd" => json!({ "runs": herd(peer, task) }),
         "together" => json!({ "runs": together(peer) }),
@@ -122,31 +121,37 @@ fn timed(work: impl FnOnce()) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Nanoseconds per hit and thread: the median of a few passes over all keys, far apart from one another.
+/// Nanoseconds that all threads of this process have computed: what a busy machine changes least.
+fn cpu() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// Nanoseconds per hit and thread: the fastest of a few passes over all keys, far apart from one another.
 fn warm(peer: &dyn Peer, keys: &[String], threads: usize) -> f64 {
     peer.all(keys, &touch);
     let (count, step) = (keys.len(), (keys.len() * 5 / 8) | 1);
     let pass = || (0..count).for_each(|n| peer.get(&keys[n * step % count], &touch));
-    let mut times: Vec<f64> = (0..7)
-        .map(|_| {
-            let start = Barrier::new(threads + 1);
-            std::thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| {
-                        start.wait();
-                        pass();
-                        start.wait();
-                    });
-                }
-                start.wait();
-                timed(|| {
-                    start.wait();
-                })
-            })
+    let times = (0..7).map(|_| {
+        let start = Barrier::new(threads);
+        // Each looks at the clock itself: whoever only watched might not be awake when they begin.
+        let timed = || {
+            start.wait();
+            let begin = Instant::now();
+            pass();
+            (begin, Instant::now())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(timed)).collect();
+            let (mut begin, mut end) = timed();
+            for other in others {
+                let (began, ended) = other.join().expect("a pass can't fail");
+                (begin, end) = (begin.min(began), end.max(ended));
+            }
+            (end - begin).as_nanos() as f64
         })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2] / count as f64
+    });
+    times.min_by(f64::total_cmp).unwrap_or_default() / count as f64
 }
 
 /// `count` calls over a tenth as many keys, some far more often than others (s = 1).

@@ -3,10 +3,9 @@
 //! Up to [`INLINE`] bytes stay in a buffer on the stack. The first byte beyond moves all into a BLAKE3 hasher, also on the
 //! stack: a long slice is hashed where it lies. Only what must be sorted (maps, [`Unordered`](super::Unordered)) allocates.
 
-use std::mem;
-
 use super::encode::tag;
 use super::parts::RUN;
+use super::small::{PIECE, Small};
 use super::{INLINE, Key, SlotKey};
 
 /// Up to this many bytes are hashed in one go, without a [`Stream`].
@@ -17,9 +16,8 @@ const STAGE: usize = 4096;
 
 /// The bytes of one call.
 pub(super) struct Out<'a> {
-    /// Bytes in `small`. Full ([`INLINE`]) also while they go elsewhere, so that the fast path has one thing to check.
-    len: u8,
-    small: [u8; INLINE],
+    /// Closed while bytes go elsewhere, so that the fast path has one thing to check.
+    small: Small,
     digest: &'a [u8; 32],
     /// Which argument is being encoded, for errors.
     pub(super) position: usize,
@@ -38,8 +36,7 @@ impl<'a> Out<'a> {
     #[inline]
     pub(super) fn new(digest: &'a [u8; 32]) -> Self {
         Self {
-            len: 0,
-            small: [0; INLINE],
+            small: Small::new(),
             digest,
             position: 0,
             failed: false,
@@ -51,15 +48,14 @@ impl<'a> Out<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        let at = usize::from(self.len);
-        match self.small.get_mut(at..at + N) {
-            Some(room) => {
-                room.copy_from_slice(&bytes);
-                self.len += N as u8;
-            }
-            None => self.put_far_array(bytes),
+        if !self.small.fits(N) {
+            self.put_far_array(bytes);
+        } else if N <= PIECE {
+            self.small.push(piece(bytes), N);
+        } else {
+            self.small.extend(&bytes);
         }
     }
 
@@ -79,25 +75,32 @@ impl<'a> Out<'a> {
     }
 
     /// A tag and a number. `ALL` is `N + 1`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number<const N: usize, const ALL: usize>(&mut self, tag: u8, number: [u8; N]) {
         const { assert!(ALL == N + 1) };
-        let mut bytes = [tag; ALL];
-        bytes[1..].copy_from_slice(&number);
-        self.put(bytes);
+        if N < PIECE && self.small.fits(ALL) {
+            self.small.push(u128::from(tag) | piece(number) << 8, ALL);
+        } else {
+            let mut bytes = [tag; ALL];
+            bytes[1..].copy_from_slice(&number);
+            self.put(bytes);
+        }
     }
 
-    /// A tag, a length and that many bytes.
+    /// As [`text`](Self::text), for texts of any length: as one call, so that what encodes several values stays short enough
+    /// to be one function.
+    #[inline(never)]
+    pub(super) fn string(&mut self, tag: u8, bytes: &[u8]) {
+        self.text(tag, bytes);
+    }
+
+    /// A tag, a length and that many bytes. A name in the program is merged into words when it is compiled.
     #[inline]
     pub(super) fn text(&mut self, tag: u8, bytes: &[u8]) {
-        let at = usize::from(self.len);
-        if bytes.len() < INLINE
-            && let Some([first, second, room @ ..]) = self.small.get_mut(at..at + 2 + bytes.len())
-        {
+        if bytes.len() < INLINE && self.small.fits(2 + bytes.len()) {
             // Below 0x80 the varint is the number.
-            (*first, *second) = (tag, bytes.len() as u8);
-            room.copy_from_slice(bytes);
-            self.len += 2 + bytes.len() as u8;
+            self.small.push(u128::from(tag) | (bytes.len() as u128) << 8, 2);
+            self.small.extend(bytes);
         } else {
             self.text_far(tag, bytes);
         }
@@ -138,13 +141,10 @@ impl<'a> Out<'a> {
 
     #[inline]
     pub(super) fn put_slice(&mut self, bytes: &[u8]) {
-        let at = usize::from(self.len);
-        match self.small.get_mut(at..at + bytes.len()) {
-            Some(room) => {
-                room.copy_from_slice(bytes);
-                self.len += bytes.len() as u8;
-            }
-            None => self.put_far(bytes),
+        if self.small.fits(bytes.len()) {
+            self.small.extend(bytes);
+        } else {
+            self.put_far(bytes);
         }
     }
 
@@ -162,10 +162,9 @@ impl<'a> Out<'a> {
 
     fn put_medium(&mut self, bytes: &[u8]) {
         let medium = self.medium.get_or_insert_with(|| {
-            let len = usize::from(mem::replace(&mut self.len, INLINE as u8));
             let mut all = [0; MEDIUM];
-            all[..INLINE].copy_from_slice(&self.small);
-            Medium { len, bytes: all }
+            all[..INLINE].copy_from_slice(&self.small.bytes());
+            Medium { len: self.small.close(), bytes: all }
         });
         let end = medium.len + bytes.len();
         if let Some(room) = medium.bytes.get_mut(medium.len..end) {
@@ -181,11 +180,7 @@ impl<'a> Out<'a> {
     /// From here to [`sorted`](Self::sorted) all goes to the scratch.
     pub(super) fn sort(&mut self) -> Sorting {
         self.sorting += 1;
-        Sorting {
-            len: mem::replace(&mut self.len, INLINE as u8),
-            base: self.scratch.len(),
-            first: self.starts.len(),
-        }
+        Sorting { len: self.small.close(), base: self.scratch.len(), first: self.starts.len() }
     }
 
     /// The next entry starts here.
@@ -197,7 +192,7 @@ impl<'a> Out<'a> {
     /// whole entries sort by their key first.)
     pub(super) fn sorted(&mut self, Sorting { len, base, first }: Sorting) {
         self.sorting -= 1;
-        self.len = len;
+        self.small.reopen(len);
         let entries = self.scratch.split_off(base);
         let starts = self.starts.split_off(first);
         let ends = starts.iter().skip(1).map(|next| next - base);
@@ -224,15 +219,20 @@ impl<'a> Out<'a> {
         !self.failed && self.sorting == 0
     }
 
-    /// The key of all that was put; without `inline` never a small one.
-    #[inline]
-    pub(super) fn finish(&mut self, func: u32, inline: bool) -> SlotKey {
+    /// Writes the key of all that was put; without `inline` never a small one.
+    #[inline(always)]
+    pub(super) fn finish(&mut self, func: u32, inline: bool, slot: &mut SlotKey) {
         debug_assert!(self.whole(), "finished after an error");
         if inline && self.medium.is_none() {
-            SlotKey::small(func, &self.small, self.len)
+            *slot = SlotKey::small(func, &self.small);
         } else {
-            SlotKey::hashed(self.key())
+            self.finish_hashed(slot);
         }
+    }
+
+    #[inline(never)]
+    fn finish_hashed(&mut self, slot: &mut SlotKey) {
+        *slot = SlotKey::hashed(self.key());
     }
 
     fn key(&mut self) -> Key {
@@ -241,14 +241,23 @@ impl<'a> Out<'a> {
         } else if let Some(medium) = &self.medium {
             Key::of(self.digest, &medium.bytes[..medium.len])
         } else {
-            Key::of(self.digest, &self.small[..usize::from(self.len)])
+            Key::of(self.digest, &self.small.bytes()[..self.small.len()])
         }
     }
 }
 
+/// Up to [`PIECE`] bytes as a number.
+#[inline]
+fn piece<const N: usize>(bytes: [u8; N]) -> u128 {
+    let mut all = [0; 16];
+    let len = N.min(all.len());
+    all[..len].copy_from_slice(&bytes[..len]);
+    u128::from_le_bytes(all)
+}
+
 /// A map or set in the making: the length of the small buffer to go back to, and where its entries and their starts begin.
 pub(super) struct Sorting {
-    len: u8,
+    len: usize,
     base: usize,
     first: usize,
 }

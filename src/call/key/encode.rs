@@ -194,14 +194,22 @@ impl<'a> Encoder<'a> {
     }
 
     #[cold]
-    fn error(&self, reason: String) -> EncodeError {
-        EncodeError { position: self.out.position, name: self.name, reason }
+    fn error(&self, text: String) -> EncodeError {
+        EncodeError(Box::new(Reason { position: self.out.position, name: self.name, text }))
     }
 
     /// The key of all that was added.
     #[inline]
     pub(crate) fn finish(&mut self) -> SlotKey {
-        self.out.finish(self.func, self.inline)
+        let mut slot = SlotKey::EMPTY;
+        self.finish_in(&mut slot);
+        slot
+    }
+
+    /// As [`finish`](Self::finish), to where the key is wanted.
+    #[inline(always)]
+    pub(crate) fn finish_in(&mut self, slot: &mut SlotKey) {
+        self.out.finish(self.func, self.inline, slot);
     }
 }
 
@@ -215,20 +223,26 @@ impl fmt::Debug for Encoder<'_> {
 }
 
 /// An argument that can't be encoded: which one, and why (in the words of its `Serialize`).
+///
+/// Boxed: one word, so that `Ok(())` comes back in a register.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncodeError {
+pub struct EncodeError(Box<Reason>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reason {
     position: usize,
     name: Option<&'static str>,
-    reason: String,
+    text: String,
 }
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "argument {}", self.position)?;
-        if let Some(name) = self.name {
+        let Reason { position, name, text } = &*self.0;
+        write!(f, "argument {position}")?;
+        if let Some(name) = name {
             write!(f, " (`{name}`)")?;
         }
-        write!(f, " can't be encoded: {}", self.reason)
+        write!(f, " can't be encoded: {text}")
     }
 }
 

@@ -1,4 +1,8 @@
 //! Values made of others, part by part: lists (with their runs of bytes), structs, and maps.
+//!
+//! What is `inline(always)` here, in [`value`](super::value) and in `small` has to dissolve in the function that encodes a
+//! call's arguments: then a list is a few registers. Left to itself, the compiler gives up half-way, and a list becomes 150
+//! bytes that are moved from call to call, which takes as long as all else that a hit does.
 
 use serde::ser::{self, Serialize};
 
@@ -33,7 +37,7 @@ impl Run {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&mut self, out: &mut Out<'_>) {
         if self.len > 0 {
             let mut bytes = self.bytes;
@@ -46,7 +50,7 @@ impl Run {
 
 /// Writes a value that is part of another one. A failure is remembered: some hand-written `Serialize` might go on after it, and
 /// there is no key for half a value.
-#[inline]
+#[inline(always)]
 fn part<T: Serialize + ?Sized>(out: &mut Out<'_>, place: Place<'_>, value: &T) -> Result<(), Refused> {
     let done = value.serialize(Ser { out, place });
     if done.is_err() {
@@ -71,7 +75,7 @@ pub(super) struct Items<'s, 'a> {
 }
 
 impl<'s, 'a> Items<'s, 'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(out: &'s mut Out<'a>, sort: bool) -> Self {
         let mode = match sort {
             true => Mode::Sort(out.sort()),
@@ -87,7 +91,7 @@ impl<'s, 'a> Items<'s, 'a> {
         self.mode = Mode::Follow;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         let place = match self.mode {
             Mode::Plain => Place::Element(&mut self.run),
@@ -103,7 +107,7 @@ impl<'s, 'a> Items<'s, 'a> {
         part(self.out, place, value)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(mut self) -> Result<(), Refused> {
         self.run.end(self.out);
         if let Mode::Sort(sorting) = self.mode {
@@ -121,12 +125,12 @@ macro_rules! lists {
             type Ok = ();
             type Error = Refused;
 
-            #[inline]
+            #[inline(always)]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
                 self.item(value)
             }
 
-            #[inline]
+            #[inline(always)]
             fn end(self) -> Result<(), Refused> {
                 Items::end(self)
             }

@@ -350,7 +350,7 @@ fn short_and_long_arguments_get_their_key_by_one_rule() {
     let check = |name: &str, slot: SlotKey, bytes: Vec<u8>| {
         let expected = Key::of(&DIGEST, &bytes);
         assert_eq!(slot.key(&DIGEST), expected, "{name} of {} bytes", bytes.len());
-        assert_eq!(slot.content[INLINE] == HASHED, bytes.len() > INLINE, "{name}");
+        assert_eq!(slot.is_hashed(), bytes.len() > INLINE, "{name}");
         assert_eq!(SlotKey::hashed(expected).key(&DIGEST), expected);
     };
     for len in (0..600).chain(4_000..4_200).chain([8_192, 20_000]) {

@@ -29,7 +29,7 @@ pub(super) struct Ser<'s, 'a> {
 
 impl<'s, 'a> Ser<'s, 'a> {
     /// Every value that is not a `u8` ends the run of bytes before it.
-    #[inline]
+    #[inline(always)]
     fn begin(self) -> &'s mut Out<'a> {
         if let Place::Element(run) = self.place {
             run.end(self.out);
@@ -53,7 +53,7 @@ impl<'s, 'a> Ser<'s, 'a> {
         value.serialize(Ser { out, place })
     }
 
-    #[inline]
+    #[inline(always)]
     fn items(self, write: impl FnOnce(&mut Out<'a>)) -> Items<'s, 'a> {
         let sort = matches!(self.place, Place::Unordered);
         let out = self.begin();
@@ -72,7 +72,7 @@ impl<'s, 'a> Ser<'s, 'a> {
 /// Methods that write a tag and a number, whose type has that many bytes.
 macro_rules! numbers {
     ($($method:ident $type:ty, $tag:ident;)*) => {$(
-        #[inline]
+        #[inline(always)]
         fn $method(self, number: $type) -> Result<(), Refused> {
             const BYTES: usize = size_of::<$type>();
             self.begin().number::<BYTES, { BYTES + 1 }>(tag::$tag, number.to_le_bytes());
@@ -106,7 +106,7 @@ impl<'s, 'a> Serializer for Ser<'s, 'a> {
         serialize_f64 f64, F64;
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_u8(self, byte: u8) -> Result<(), Refused> {
         match self.place {
             Place::Element(run) => run.push(byte, self.out),
@@ -115,7 +115,7 @@ impl<'s, 'a> Serializer for Ser<'s, 'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_bool(self, value: bool) -> Result<(), Refused> {
         self.begin().put([if value { tag::TRUE } else { tag::FALSE }]);
         Ok(())
@@ -127,9 +127,9 @@ impl<'s, 'a> Serializer for Ser<'s, 'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_str(self, value: &str) -> Result<(), Refused> {
-        self.begin().text(tag::STR, value.as_bytes());
+        self.begin().string(tag::STR, value.as_bytes());
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl<'s, 'a> Serializer for Ser<'s, 'a> {
         items.end()
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_tuple(self, _len: usize) -> Result<Items<'s, 'a>, Refused> {
         let follow = matches!(self.place, Place::Arguments);
         let mut items = self.items(|out| out.put([tag::TUPLE]));
@@ -257,12 +257,12 @@ impl<'s, 'a> Serializer for Ser<'s, 'a> {
         Ok(Entries::new(out))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Fields<'s, 'a>, Refused> {
         Ok(self.fields(|out| out.text(tag::STRUCT, name.as_bytes())))
     }
 
-    #[inline]
+    #[inline(always)]
     fn serialize_struct_variant(
         self,
         name: &'static str,

@@ -7,9 +7,9 @@ use std::any::{Any, TypeId};
 use std::io::Write;
 
 use super::{Buffered, In, Out};
-use crate::memo::shape::reading::Reading;
 use crate::memo::shape::writing::Writing;
 use crate::memo::shape::{Facts, Fault, Kind, ROOT};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether `T` is a vector of numbers. Known when `T` is compiled, so that other types do not pay for the question.
 #[inline]
@@ -79,67 +79,88 @@ fn begin<W: Write>(run: &mut Writing<Buffered<'_, W>>, kind: Kind, len: usize) -
     Ok(())
 }
 
-/// Decodes a vector of numbers.
-pub(super) fn decode<T: 'static>(run: &mut Reading<impl In>) -> Result<T, Fault> {
+/// Decodes a vector of numbers; gives its fingerprint, too.
+pub(super) fn decode<T: 'static>(input: &mut impl In) -> Result<(T, u64), Fault> {
     let mut value: Option<T> = None;
-    fill(&mut value, run)?;
-    value.ok_or_else(|| Fault::new("not a vector of numbers"))
+    let shape = fill(&mut value, input)?;
+    Ok((value.ok_or_else(no_vector)?, shape))
 }
 
 /// Fills an `Option` of a vector of numbers.
-fn fill(to: &mut dyn Any, run: &mut Reading<impl In>) -> Result<(), Fault> {
+fn fill(to: &mut dyn Any, input: &mut impl In) -> Result<u64, Fault> {
     macro_rules! fixed {
         ($($number:ty = $kind:ident),*) => {
             $(if let Some(to) = to.downcast_mut::<Option<Vec<$number>>>() {
                 const SIZE: usize = size_of::<$number>();
-                let len = length(run, Kind::$kind, SIZE as u64)?;
+                let len = length(input, SIZE as u64)?;
                 let mut numbers = Vec::with_capacity(len);
                 let mut bytes = [0; CHUNK * SIZE];
                 while numbers.len() < len {
                     let bytes = &mut bytes[..SIZE * CHUNK.min(len - numbers.len())];
-                    run.input.slice(bytes)?;
+                    input.slice(bytes)?;
                     let chunk = bytes.as_chunks::<SIZE>().0;
                     numbers.extend(chunk.iter().map(|number| <$number>::from_le_bytes(*number)));
                 }
                 *to = Some(numbers);
-                return Ok(());
+                return shape(Kind::$kind, len);
             })*
         };
     }
     macro_rules! varying {
         ($($number:ty = $kind:ident),*) => {
             $(if let Some(to) = to.downcast_mut::<Option<Vec<$number>>>() {
-                let len = length(run, Kind::$kind, 1)?;
+                let len = length(input, 1)?;
                 // No more at once than a small multiple of the bytes that are there.
-                let room = (2 * run.input.left()).max(MEBIBYTE) / size_of::<$number>() as u64;
+                let room = (2 * input.left()).max(MEBIBYTE) / size_of::<$number>() as u64;
                 let mut numbers = Vec::with_capacity(len.min(room as usize));
                 for _ in 0..len {
-                    numbers.push(run.input.number::<$number>()?);
+                    numbers.push(input.number::<$number>()?);
                 }
                 *to = Some(numbers);
-                return Ok(());
+                return shape(Kind::$kind, len);
             })*
         };
     }
     if let Some(to) = to.downcast_mut::<Option<Vec<u8>>>() {
-        let mut bytes = vec![0; length(run, Kind::U8, 1)?];
-        run.input.slice(&mut bytes)?;
-        *to = Some(bytes);
-        return Ok(());
+        let len = length(input, 1)?;
+        *to = Some(input.vector(len)?);
+        return shape(Kind::U8, len);
     }
     fixed!(i8 = I8, f32 = F32, f64 = F64);
     varying!(u16 = U16, i16 = I16, u32 = U32, i32 = I32, u64 = U64, i64 = I64);
-    Ok(())
+    Err(no_vector())
+}
+
+#[cold]
+fn no_vector() -> Fault {
+    Fault::new("not a vector of numbers")
 }
 
 /// How many numbers follow, each of at least `size` bytes, which are there.
-fn length(run: &mut Reading<impl In>, kind: Kind, size: u64) -> Result<usize, Fault> {
-    let len = run.input.number::<u64>()?;
-    if len > run.input.left() / size {
+fn length(input: &mut impl In, size: u64) -> Result<usize, Fault> {
+    let len = input.number::<u64>()?;
+    if len > input.left() / size {
         return Err(Fault::new("a vector longer than its bytes"));
     }
-    note(&mut run.facts, kind, len)?;
     usize::try_from(len).map_err(Fault::new)
+}
+
+/// The fingerprint of a vector of so many numbers. Only whether there are any makes a difference to it, so each is made
+/// once.
+fn shape(kind: Kind, len: usize) -> Result<u64, Fault> {
+    static SHAPES: [[AtomicU64; 2]; Kind::COUNT] = [const { [const { AtomicU64::new(0) }; 2] }; Kind::COUNT];
+    let known = &SHAPES[kind as usize][usize::from(len > 0)];
+    match known.load(Ordering::Relaxed) {
+        // (If it is 0, it is made each time.)
+        0 => {
+            let mut facts = Facts::new();
+            note(&mut facts, kind, len as u64)?;
+            let shape = facts.finish()?;
+            known.store(shape, Ordering::Relaxed);
+            Ok(shape)
+        }
+        shape => Ok(shape),
+    }
 }
 
 /// The facts of a sequence of `len` numbers.

@@ -52,7 +52,7 @@ pub(crate) enum Verdict {
     Delay(Duration),
 }
 
-/// What is done to a file or a directory.
+/// What is done to a file or a directory: what [`Faults`](crate::testing::Faults) counts and fails.
 #[cfg_attr(not(feature = "testing"), expect(unreachable_pub, reason = "public as `testing::Op`"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -8,7 +8,8 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use super::claims::Claims;
@@ -130,6 +131,14 @@ impl Store {
     /// Whether a record of that key is there.
     pub(crate) fn knows(&self, key: &[u8; 32]) -> bool {
         matches!(self.find(key), Found::Live { .. })
+    }
+
+    /// How long the record of that key is, if there seems to be one.
+    pub(crate) fn length(&self, key: &[u8; 32]) -> Option<u64> {
+        match self.find(key) {
+            Found::Live { place, .. } => Some(place.len),
+            Found::Gone(..) | Found::Nothing => None,
+        }
     }
 
     /// Values above this have a file of their own.
@@ -321,8 +330,11 @@ pub(super) fn open_index(dir: &Dir) -> Option<Arc<Index>> {
 pub(super) fn boot() -> u64 {
     static BOOT: OnceLock<u64> = OnceLock::new();
     *BOOT.get_or_init(|| {
-        let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&id).as_bytes();
+        let mut id = [0; 64];
+        // (One read: such files are given as a whole.)
+        let read = File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read(&mut id));
+        let id = &id[..read.unwrap_or_default()];
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(id).as_bytes();
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     })
 }

@@ -133,6 +133,11 @@ impl Tier {
         }
     }
 
+    /// Whether a look would find a short record, as far as can be told without the system.
+    pub(crate) fn is_at_hand(&self, key: &[u8; 32]) -> bool {
+        self.shared.store().length(key).is_some_and(|bytes| bytes <= AT_HAND)
+    }
+
     /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
     pub(crate) fn claim(&self, key: &[u8; 32]) -> Option<Claim> {
         if !self.shared.disk.single_flight {
@@ -301,6 +306,9 @@ impl Tier {
         stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
     }
 }
+
+/// A record of so many bytes is read and decoded in some microseconds, if it is in the page cache.
+const AT_HAND: u64 = 4 << 10;
 
 impl Drop for Tier {
     fn drop(&mut self) {

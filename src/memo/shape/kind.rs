@@ -42,6 +42,11 @@ pub(in crate::memo) enum Kind {
     Further = 31,
 }
 
+impl Kind {
+    /// How many kinds there are.
+    pub(in crate::memo) const COUNT: usize = Kind::Further as usize + 1;
+}
+
 /// How many places are inside a container.
 pub(super) fn inside(kind: Kind, size: u32) -> u32 {
     match kind {

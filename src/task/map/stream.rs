@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::{Ahead, Map};
+use super::{Ahead, Glances, Map};
 use crate::call::Call;
 use crate::error::Error;
 use crate::sync::{Arc, now};
@@ -38,7 +38,9 @@ where
     /// assert_eq!(squares, [1, 4, 9, 16]);
     /// # Ok::<(), memopool::Error>(())
     /// ```
-    pub fn into_stream(self) -> MapStream<I, R> {
+    pub fn into_stream(mut self) -> MapStream<I, R> {
+        // A glance at the disk might wait.
+        self.glances = Glances::default();
         MapStream { map: self, polled: Polled::default(), late: Arc::default(), armed: false }
     }
 }
@@ -78,7 +80,7 @@ where
             }
         }
         loop {
-            map.fill(|pool, call| pool.try_submit(call));
+            map.fill(|pool, call, _, _| pool.try_submit(call));
             if map.submitted() == 0 {
                 map.watched.over();
                 return Poll::Ready(None);

@@ -1,6 +1,6 @@
 //! What is written when, and what is found again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memopool::testing::{Faults, Op};
 use memopool::{Event, Func, MIN_WEIGHT, Pool, Source, Spill, Sync};
@@ -385,6 +385,36 @@ fn a_slow_disk_holds_nothing_up_but_itself() {
         pool.flush().unwrap();
         assert_eq!((pool.stats().computed, pool.stats().spilled), (200, 200));
         assert_eq!(told.of("NotStored"), [] as [String; 0]);
+    });
+}
+
+/// Results are computed faster than the disk takes them: they pile up in memory, or are dropped, because nothing holds the
+/// workers back. Also where the disk alone keeps them.
+#[test]
+fn workers_are_held_back_while_the_backlog_is_full() {
+    in_time(|| {
+        for memory in [1 << 20, 0] {
+            let (place, faults) = (Place::new(), Faults::new());
+            let disk = place.disk().faults(&faults).backlog(1);
+            let pool = build(Pool::builder().threads(1).memory(memory).disk(disk));
+            let big = Func::new("disk::big", |n: u64| n.to_string().repeat(10_000));
+            pool.run(big.call(1)).unwrap();
+            pool.flush().unwrap();
+            faults.slow(Duration::from_millis(20));
+            for n in 2..5 {
+                let begun = Instant::now();
+                pool.run(big.call(n)).unwrap();
+                // The only thread is free for the next when that is written, or when it has waited for a second.
+                let next = pool.spawn({
+                    let pool = pool.clone();
+                    move || pool.stats().spilled
+                });
+                let spilled = *next.wait().unwrap();
+                let late = begun.elapsed() >= Duration::from_secs(1);
+                assert!(spilled >= n || late, "{spilled} of {n} are written, memory({memory})");
+            }
+            faults.heal();
+        }
     });
 }
 

@@ -1,0 +1,72 @@
+//! From a claimed slot to a queued job; or to a result, where the disk has it at hand.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::engine::Engine;
+use super::execute::{CallFlight, Lead, Run};
+use super::func::{Attempts, Core, Handle};
+use super::storage::Stage;
+use crate::contain::contain;
+use crate::error::Error;
+use crate::event::count;
+use crate::run::Ticket;
+use crate::run::limit::Limit;
+use crate::sync::Arc;
+
+/// What a run is made of, but for its arguments.
+pub(super) struct Launch<R: Send + Sync + 'static> {
+    pub(super) flight: Arc<CallFlight<R>>,
+    pub(super) guard: Lead<R>,
+    pub(super) core: Option<Handle<R>>,
+    pub(super) ticket: Ticket,
+    pub(super) stage: Stage,
+    /// Whether to look first for what the disk has at hand, here and now.
+    pub(super) eager: bool,
+}
+
+impl<R: Send + Sync + 'static> Launch<R> {
+    /// Makes the job and queues it. Whatever fails on the way settles the cell.
+    pub(super) fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
+        let Launch { flight, guard, core, ticket, stage, eager } = self;
+        // Making arguments owned is user code (`Clone`).
+        let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
+            Ok(attempts) => attempts,
+            Err(panic) => {
+                count(&flight.origin.tally.panicked);
+                return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
+            }
+        };
+        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
+        let runner = Arc::clone(&engine.runner);
+        let permit = None;
+        let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
+        let run = Run {
+            engine,
+            flight: flight_of_run,
+            guard,
+            core,
+            attempts,
+            ticket,
+            stage,
+            doubtful: false,
+            permit,
+            turn,
+        };
+        let run = match eager {
+            true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
+                Ok(Some(run)) => run,
+                // It has its result; or something of the user's panicked while it was dropped.
+                Ok(None) | Err(_) => return,
+            },
+            false => run,
+        };
+        let stage = run.stage;
+        if let Err(run) = flight.cell.arm(run) {
+            let _ = contain(|| drop(run));
+            return;
+        }
+        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
+            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        }
+    }
+}
