@@ -30,10 +30,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! 1. [`record`] — what runs write down.
-//! 2. [`view`] — the report as a page.
-//! 3. [`page`] — a page as HTML or Markdown; knows nothing of pools.
-//! 4. [`machine`] — where and when.
+//! 1. `record` — what runs write down.
+//! 2. `view` — the report as a page.
+//! 3. `page` — a page as HTML or Markdown; knows nothing of pools.
+//! 4. `machine` — where and when.
 
 mod machine;
 pub(crate) mod page;
