@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::contain::contain;
 use crate::error::Error;
@@ -229,10 +229,12 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// Values kept in memory now.
     pub entries: u64,
-    /// Time spent in runs that ended in a value (waits for nested tasks included).
+    /// Time spent in runs that ended in a value (waits for nested tasks included). Serialized in seconds.
+    #[serde(serialize_with = "as_seconds")]
     pub compute_time: Duration,
     /// What hits and joins would have taken, going by the runs they were spared. Like `compute_time` it counts a nested
-    /// run in each run that waited for it: time waited for, not processor time.
+    /// run in each run that waited for it: time waited for, not processor time. Serialized in seconds.
+    #[serde(serialize_with = "as_seconds")]
     pub saved_time: Duration,
     /// Worker threads alive now, blocked ones included. Zero in the stats of one function.
     pub threads: u64,
@@ -370,6 +372,10 @@ impl fmt::Display for Stats {
     }
 }
 
+fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
 fn bytes(n: u64) -> String {
     match n {
         0..10_240 => format!("{n} B"),
@@ -416,6 +422,8 @@ pub(crate) struct Tally {
     pub(crate) unstorable: AtomicBool,
     /// One was too large for the disk; told once.
     pub(crate) oversized: AtomicBool,
+    #[cfg(feature = "report")]
+    pub(crate) record: crate::report::record::Record,
 }
 
 impl Tally {
@@ -443,6 +451,8 @@ impl Tally {
             announced: AtomicBool::new(false),
             unstorable: AtomicBool::new(false),
             oversized: AtomicBool::new(false),
+            #[cfg(feature = "report")]
+            record: Default::default(),
         }
     }
 

@@ -111,6 +111,7 @@
 //! | `progress` | no | `Map::progress`, `AsCompleted::progress`: a bar on the terminal in one call | indicatif |
 //! | `lz4` | no | `Compress::Lz4`: results on disk made smaller, fast | lz4_flex |
 //! | `zstd` | no | `Compress::Zstd`: results on disk made smaller still | zstd, a C compiler |
+//! | `report` | no | `Pool::report`: what the pool saved, as a page with charts and as JSON | serde_json |
 //! | `rayon` | no | `executor::Rayon`: jobs on a rayon pool; threads of rayon's that wait keep rayon going | rayon-core |
 //! | `tokio` | no | `Builder::runtime`: a runtime polls async bodies, which may use its timers and sockets; `executor::Tokio`: jobs on its blocking threads | tokio (`rt`) |
 //! | `tracing` | no | events, and a span for each run, as its submitter's child: see [`Event`] | tracing; 5 % on a hit while nobody listens |
@@ -131,6 +132,8 @@ mod ids;
 mod memo;
 mod observe;
 mod pool;
+#[cfg(feature = "report")]
+pub mod report;
 mod run;
 mod sync;
 mod task;
@@ -197,6 +200,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page about reports.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/report.md")]
+struct ReportPage;
 
 /// The code of the page on testing.
 #[cfg(all(doctest, feature = "testing"))]

@@ -121,6 +121,11 @@ impl Pool {
         Some(Pool { engine })
     }
 
+    #[cfg(feature = "report")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub(crate) fn from_new(engine: Arc<Engine>) -> Pool {
         Pool { engine }
     }

@@ -6,11 +6,12 @@ use std::{env, fs, process};
 
 const HELP: &str = "Measures and compares Rust sources, twice: cold and warm. Run again, it finds all of it on disk.
 
-  --dir PATH   take the sources below PATH (may be repeated), not those of this crate's dependencies
-  --limit N    take at most N files, spread over all of them
-  --cache DIR  keep results in DIR, not in `target/corpus-cache` (or, without `target`, in the temporary directory)
-  --out FILE   write the report to FILE
-  --help       show this";
+  --dir PATH    take the sources below PATH (may be repeated), not those of this crate's dependencies
+  --limit N     take at most N files, spread over all of them
+  --cache DIR   keep results in DIR, not in `target/corpus-cache` (or, without `target`, in the temporary directory)
+  --out FILE    write the report to FILE
+  --report DIR  write a page about what the memory saved to DIR (with `--features report`)
+  --help        show this";
 
 /// A file: the crate it belongs to, its path in there, and its path on this machine.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub(crate) struct Asked {
     pub(crate) sources: Vec<Source>,
     pub(crate) cache: PathBuf,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) page: Option<PathBuf>,
 }
 
 /// A directory of sources. Without a name, each directory in it is taken for a crate.
@@ -36,7 +38,7 @@ struct Root {
 
 /// Reads the command line, and finds the files.
 pub(crate) fn asked() -> Result<Asked, Box<dyn Error>> {
-    let (mut roots, mut limit, mut cache, mut out) = (Vec::new(), usize::MAX, None, None);
+    let (mut roots, mut limit, mut cache, mut out, mut page) = (Vec::new(), usize::MAX, None, None, None);
     let mut args = env::args_os().skip(1);
     while let Some(arg) = args.next() {
         let mut path = |option: &str, example: &str| {
@@ -48,6 +50,7 @@ pub(crate) fn asked() -> Result<Asked, Box<dyn Error>> {
             Some("--dir") => roots.push(Root { name: None, dir: path("--dir", "src")? }),
             Some("--cache") => cache = Some(path("--cache", ".memo")?),
             Some("--out") => out = Some(path("--out", "report.txt")?),
+            Some("--report") => page = Some(path("--report", "target/report")?),
             Some("--limit") => {
                 let n = args.next().unwrap_or_default();
                 let number = n.to_str().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
@@ -73,7 +76,7 @@ pub(crate) fn asked() -> Result<Asked, Box<dyn Error>> {
     sources.sort_by(|a, b| (&a.krate, &a.path).cmp(&(&b.krate, &b.path)));
     let step = sources.len().div_ceil(limit);
     let sources = sources.into_iter().step_by(step).collect();
-    Ok(Asked { sources, cache: cache.unwrap_or_else(default_cache), out })
+    Ok(Asked { sources, cache: cache.unwrap_or_else(default_cache), out, page })
 }
 
 /// The same at each run from here.

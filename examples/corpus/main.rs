@@ -164,7 +164,7 @@ fn table(cold: &Stats, warm: &Stats, wall: [Duration; 2]) {
 
 /// Cold (or from disk), then warm, then the figures.
 fn corpus() -> Result<(), Box<dyn std::error::Error>> {
-    let Asked { sources, cache, out } = input::asked()?;
+    let Asked { sources, cache, out, page } = input::asked()?;
     let pool = Pool::builder().name("corpus").disk(&cache).build()?;
     let (cold, cold_time) = timed(|| run(&pool, &sources, "cold"));
     let (report, skipped) = cold?;
@@ -182,7 +182,7 @@ fn corpus() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!();
     table(&cold_stats, &pool.stats().since(&cold_stats), [cold_time, warm_time]);
-    Ok(())
+    page.map_or(Ok(()), |dir| report::write(&pool, &dir))
 }
 
 fn main() -> ExitCode {

@@ -1,10 +1,13 @@
 //! What the example shows. A result that is kept is data: how it reads can change from one run to the next.
 
 use std::cmp::Reverse;
+use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use memopool::Pool;
 use serde::{Deserialize, Serialize};
 
 /// All that the report says.
@@ -62,4 +65,17 @@ pub(crate) fn bar(files: usize, title: &'static str) -> ProgressBar {
 pub(crate) fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     (f(), start.elapsed())
+}
+
+/// Writes the page about what the pool's memory saved.
+#[cfg(feature = "report")]
+pub(crate) fn write(pool: &Pool, dir: &Path) -> Result<(), Box<dyn Error>> {
+    pool.report().titled("What the corpus example remembered").write(dir)?;
+    println!("\nMore of this, with charts: {}", dir.join("report.html").display());
+    Ok(())
+}
+
+#[cfg(not(feature = "report"))]
+pub(crate) fn write(_: &Pool, _: &Path) -> Result<(), Box<dyn Error>> {
+    Err("--report: this was built without it; run it with `--features report`".into())
 }

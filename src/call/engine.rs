@@ -65,6 +65,9 @@ pub(crate) struct Engine {
     pub(super) spawned: Arc<Tally>,
     /// Who polls async bodies; `None`: the pool's own threads.
     pub(super) spawner: Option<Spawner>,
+    /// What the report is made from, beyond the tallies.
+    #[cfg(feature = "report")]
+    pub(crate) recorder: crate::report::record::Recorder,
     /// How many `Pool`s refer to this.
     pub(crate) handles: AtomicUsize,
     /// After the disk, which may read what this owns.
@@ -93,6 +96,8 @@ impl Engine {
             spillers: RwLock::default(),
             spawned: Arc::new(Tally::new("a spawned closure")),
             spawner,
+            #[cfg(feature = "report")]
+            recorder: crate::report::record::Recorder::new(),
             handles: AtomicUsize::new(1),
             recorded,
         })
@@ -218,6 +223,17 @@ impl Engine {
             disk.add_to(&mut stats);
         }
         stats
+    }
+
+    #[cfg(feature = "report")]
+    pub(super) fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.tallies.read().values().cloned().collect()
+    }
+
+    /// The clock's time.
+    #[cfg(feature = "report")]
+    pub(crate) fn clock(&self) -> std::time::SystemTime {
+        self.clock.now()
     }
 
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {

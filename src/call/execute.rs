@@ -69,6 +69,9 @@ pub(crate) struct Run<R: 'static> {
     pub(super) permit: Option<Permit>,
     /// For a slot; `None` without a limit.
     pub(super) turn: Option<Turn>,
+    /// Why it must run.
+    #[cfg(feature = "report")]
+    pub(super) why: Option<crate::report::record::Why>,
 }
 
 /// What became of the attempts.
@@ -110,9 +113,15 @@ impl<R: Send + Sync + 'static> Run<R> {
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
         let frame = context::enter(frame(&self.engine, &self.flight));
         if self.stage != Stage::Compute {
+            #[cfg(feature = "report")]
+            let asked = now();
             match self.approach(helped) {
                 Next::Compute => {}
-                Next::Found(outcome, meta) => return self.found(outcome, &meta),
+                Next::Found(outcome, meta) => {
+                    #[cfg(feature = "report")]
+                    super::record::read(&self.engine, &self.flight.origin, asked);
+                    return self.found(outcome, &meta);
+                }
                 Next::Requeue => {
                     drop(frame);
                     return self.defer(None);
@@ -131,6 +140,8 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.wait_for_slot();
         }
         let inside = self.turn.as_ref().map(Turn::run);
+        #[cfg(feature = "report")]
+        self.ask_why();
         let started = now();
         let verdict = self.attempt();
         let took = started.elapsed();
@@ -153,6 +164,8 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// Its attempts are over, the last of which `took` that long.
     pub(super) fn end(self, result: Result<R, Failure>, took: Duration, frame: Entered) {
         let took = self.flight.origin.course.spend(took);
+        #[cfg(feature = "report")]
+        self.record(took);
         let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
         // The arguments' `Drop` is user code.
         let _ = contain(|| drop(attempts));

@@ -76,7 +76,7 @@ impl Explain {
             None => Explain::NeverSeen,
             Some(Fate::Evicted) => Explain::Evicted,
             Some(Fate::Expired) => Explain::Expired,
-            Some(Fate::Forgotten) => Explain::Forgotten,
+            Some(Fate::Forgotten | Fate::Refreshed) => Explain::Forgotten,
             Some(Fate::Failed) => Explain::ErrorNotStored,
             Some(Fate::Panicked) => Explain::Panicked,
             Some(Fate::TimedOut) => Explain::TimedOut,

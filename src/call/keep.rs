@@ -50,6 +50,10 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return guard.fail(outcome);
         };
         let Keep { weight, kept, expires, cost } = keep;
+        #[cfg(feature = "report")]
+        if let Some(bytes) = weight.or(kept.as_ref().map(|kept| kept.encoded.bytes)) {
+            tally.record.sized(bytes);
+        }
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
                 disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));

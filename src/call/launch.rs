@@ -51,6 +51,8 @@ impl<R: Send + Sync + 'static> Launch<R> {
             doubtful: false,
             permit,
             turn,
+            #[cfg(feature = "report")]
+            why: None,
         };
         let run = match eager {
             true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {

@@ -15,6 +15,7 @@
 //! 13. [`retry`] — the rest between two attempts of a run.
 //! 14. [`recorded`] — pools that answer from their cache alone.
 //! 15. [`polled`] — bodies that are futures.
+//! 16. `record` — what runs write down for the report (feature `report`).
 //!
 //! # Hot path and cold path
 //!
@@ -40,6 +41,8 @@ mod launch;
 mod limit;
 pub(crate) mod named;
 pub(crate) mod polled;
+#[cfg(feature = "report")]
+mod record;
 pub(crate) mod recorded;
 pub(crate) mod retry;
 mod settings;
@@ -226,8 +229,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        let fate = (!self.refresh).then_some(Fate::Expired);
-        engine.displaced(slot.hash(), displaced, fate);
+        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
+        engine.displaced(slot.hash(), displaced, Some(fate));
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);

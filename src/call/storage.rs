@@ -173,7 +173,13 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
-        read(tier, core, key, || Arc::clone(&self.flight.origin.tally), || self.engine.reads_at())
+        let now = || self.engine.reads_at();
+        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), now);
+        #[cfg(feature = "report")]
+        if let Found::Nothing(Some(fate)) = &found {
+            self.engine.note(&self.flight.origin, *fate);
+        }
+        found
     }
 
     /// The run stops here, before its body, and goes on as `next` says.

@@ -27,6 +27,7 @@ pub(crate) enum Fate {
     NotWeighed,
     Corrupt,
     TypeChanged,
+    Refreshed,
 }
 
 /// See the [module](self).
@@ -64,6 +65,7 @@ impl History {
             NotWeighed,
             Corrupt,
             TypeChanged,
+            Refreshed,
         ]
         .into_iter()
         .find(|fate| *fate as u64 == word & 0xff)

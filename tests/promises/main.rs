@@ -17,6 +17,7 @@
 //! 13. [`cpython`]: what CPython tests of its own executors, one to one.
 //! 14. [`traces`], [`meters`]: what `tracing` and `metrics` are told.
 //! 15. [`recorded`]: pools that answer from their cache alone; [`explore`]: a test in many orders.
+//! 16. [`report`](mod@report): what a pool says that it saved, and that its page can be read.
 //! 16. [`stress`]: everything at once, by seed; what outlives its task.
 //!
 //! The first line of each test's comment says what goes wrong for a user when it fails. Every test that could hang runs
@@ -46,9 +47,14 @@ mod limits;
 mod memory;
 #[cfg(feature = "metrics")]
 mod meters;
+#[cfg(feature = "report")]
+#[path = "../common/page.rs"]
+mod page;
 mod patterns;
 #[cfg(feature = "testing")]
 mod recorded;
+#[cfg(feature = "report")]
+mod report;
 mod retries;
 mod run;
 mod several;
