@@ -11,11 +11,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memopool::{Disk, Explain, Func, Pool, Source};
+use memopool::{Explain, Func, Pool, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Told, bare, bytes_of, files_in, say};
+use super::{Place, Told, bare, bytes_of, files_in};
 use crate::{build, in_time};
 
 /// Makes segments of 64 KiB, so that what has more than 16 KiB has a file of its own.
@@ -55,13 +55,15 @@ struct Tree {
     children: Vec<Tree>,
 }
 
+type Ask = dyn Fn(&Pool) -> Option<Source>;
+
 /// A call whose result is in the directory.
 struct Case {
     name: &'static str,
-    /// How it is packed, unless this build can't unpack it.
+    /// How it is packed.
     how: How,
     /// Makes the call, fails unless the result is right, and says where it came from.
-    ask: Box<dyn Fn(&Pool) -> Option<Source>>,
+    ask: Box<Ask>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -265,7 +267,7 @@ fn write_the_golden_directory() {
                 How::Lz4 => Compress::Lz4,
                 How::Zstd => Compress::Zstd(3),
             };
-            let disk: Disk = place.disk().max_bytes(BOUND).compress(compress);
+            let disk = place.disk().max_bytes(BOUND).compress(compress);
             let pool = build(bare().disk(disk));
             for case in cases().iter().filter(|case| case.how == how) {
                 (case.ask)(&pool);
@@ -291,6 +293,6 @@ fn write_the_golden_directory() {
                 fs::copy(&from, &to).unwrap();
             }
         }
-        say(format_args!("{} bytes", super::bytes_in(&golden())));
+        super::say(format_args!("{} bytes", super::bytes_in(&golden())));
     });
 }
