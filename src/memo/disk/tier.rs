@@ -24,6 +24,7 @@ use super::payload::{Meta, Packed, Payload, Sink};
 use super::pending::Pending;
 use super::put::{Note, Permit, Put};
 use super::store::{Look, Store};
+use super::unwritten::Unwritten;
 use super::writer::Writer;
 use crate::config::disk::{Disk, Spill};
 use crate::error::Error;
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     on_event: Option<Listener>,
     reads: Health,
     pub(super) writes: Health,
+    pub(super) unwritten: Unwritten,
     telling: Mutex<Telling>,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
     opened: AtomicU64,
@@ -82,6 +84,7 @@ impl Tier {
             on_event,
             reads: Health::default(),
             writes: Health::default(),
+            unwritten: Unwritten::default(),
             telling: Mutex::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
@@ -179,18 +182,18 @@ impl Tier {
             Spill::OnInsert => true,
             Spill::OnEvict => !self.shared.store().admits(&permit.key, function, self.shared.opened()),
         };
-        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.writes.is_willing()
+        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
     }
 
     /// Whether what leaves the memory is written.
     pub(crate) fn takes_evicted(&self) -> bool {
-        self.shared.disk.spill == Spill::OnEvict && self.shared.writes.is_willing()
+        self.shared.disk.spill == Spill::OnEvict
     }
 
-    /// Whether this one is: it is not there already, and nothing is known that it could be older than.
+    /// Whether this one is: it is not there already, nothing is known that it could be older than, and it is worth trying.
     pub(crate) fn takes_evicted_of(&self, key: &[u8; 32], function: &[u8]) -> bool {
         let store = self.shared.store();
-        !store.knows(key) && store.admits(key, function, self.shared.opened())
+        !store.knows(key) && store.admits(key, function, self.shared.opened()) && self.shared.tries()
     }
 
     /// Where a value is encoded.
@@ -209,7 +212,7 @@ impl Tier {
 
     /// Takes note that a value could not be written to a file of its own.
     pub(crate) fn write_failed(&self, error: &io::Error) {
-        self.shared.failed(&self.shared.writes, error);
+        self.shared.lost(error);
     }
 
     /// Takes a result to be written. Does not wait, and does not fail.
@@ -337,7 +340,7 @@ impl Shared {
                 stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
                 self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
-            Err(error) => self.failed(&self.writes, &error),
+            Err(error) => self.lost(&error),
         }
     }
 
@@ -360,13 +363,14 @@ impl Shared {
         put.permit.release();
         let reason =
             "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
+        self.unwritten.add(reason);
         self.emit(&Event::NotStored { function: put.tally.name, reason });
     }
 
     /// Makes what is written safe against a power loss.
     pub(super) fn sync(&self) -> Result<(), String> {
         self.revived().and_then(|store| store.sync()).map_err(|error| {
-            self.failed(&self.writes, &error);
+            self.write_fails(&error);
             error.to_string()
         })
     }
@@ -391,6 +395,27 @@ impl Shared {
     fn failed(&self, health: &Health, error: &io::Error) {
         health.failed();
         self.say(true, || Some(error.to_string()));
+    }
+
+    /// Writing failed.
+    fn write_fails(&self, error: &io::Error) {
+        self.unwritten.trouble(&error.to_string());
+        self.failed(&self.writes, error);
+    }
+
+    /// Results could not be written.
+    fn lost(&self, error: &io::Error) {
+        self.unwritten.add(&error.to_string());
+        self.write_fails(error);
+    }
+
+    /// Whether a result is to be written now. If not, the next flush tells why.
+    fn tries(&self) -> bool {
+        let willing = self.writes.is_willing();
+        if !willing {
+            self.unwritten.add_untried();
+        }
+        willing
     }
 
     /// Something was read. That says nothing of writing: a full disk is read well.
@@ -439,7 +464,7 @@ impl Shared {
 
     fn told(&self, done: io::Result<()>) -> Result<(), Error> {
         done.map_err(|error| {
-            self.failed(&self.writes, &error);
+            self.write_fails(&error);
             Error::store(error.to_string())
         })
     }

@@ -89,8 +89,14 @@ impl Writer {
         let _ = self.send(Message::Version(version));
     }
 
-    /// Waits until everything that was put before is on the disk.
+    /// Waits until everything that was put before is on the disk, or says what is not.
     pub(super) fn flush(&self) -> Result<(), String> {
+        let synced = self.synced();
+        // Taken in any case: the next flush is to tell of what comes after this one.
+        self.shared.unwritten.take().and(synced)
+    }
+
+    fn synced(&self) -> Result<(), String> {
         if self.closed.load(Ordering::Acquire) {
             return self.shared.sync();
         }
@@ -197,6 +203,12 @@ impl Loop {
             if is_due || at_end || !flushes.is_empty() || (wrote && sync == Sync::EachBatch) {
                 let synced = self.shared.sync();
                 due = None;
+                if flushes.is_empty()
+                    && let Err(reason) = &synced
+                {
+                    // Nobody asked for this one. If it is tried again it may work, though pages are lost.
+                    self.shared.unwritten.add(reason);
+                }
                 flushes.into_iter().for_each(|reply| drop(reply.send(synced.clone())));
             }
             if over {

@@ -6,12 +6,16 @@
 //! 4. [`bounds`]: how much, and what it costs.
 //! 5. [`trust`]: whom the directory is opened for.
 //! 6. [`explain`]: why a call would miss, and what was counted.
+//! 7. [`flushes`]: what is said of what could not be written.
+//! 8. [`golden`]: what the first version of the format wrote.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
 mod bounds;
 mod explain;
+mod flushes;
 mod forgetting;
+mod golden;
 mod tiers;
 mod trust;
 mod values;
