@@ -1,9 +1,11 @@
 //! What keeping results costs: resident memory of this process, beside what the pool counts.
 //!
 //! `cargo bench --bench memory`, on Linux. Says how far a bounded pool that is fed a hundred times its bound goes, what an
-//! entry costs beside its value, and what a queued call costs.
+//! entry costs beside its value, and what a queued call costs. Each is measured in a process of its own: what one has freed
+//! would be used again by the next, and not be counted.
 #![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
 
+use std::process::Command;
 use std::sync::mpsc::channel;
 
 use memopool::{Func, Pool};
@@ -74,10 +76,22 @@ fn queued(calls: u64) {
     first.wait().expect("can't fail");
 }
 
+const PARTS: [&str; 4] = ["bounded", "far", "full", "queued"];
+
 fn main() {
-    let scale = if std::env::args().any(|arg| arg == "--test") { 100 } else { 1 };
-    bounded(1600 / scale);
-    entries("far from full", 1 << 40, 1_000_000 / scale);
-    entries("at the bound", 64 * 100_000 / scale, 400_000 / scale);
-    queued(100_000 / scale);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let scale = if arguments.iter().any(|argument| argument == "--test") { 100 } else { 1 };
+    match PARTS.into_iter().find(|part| arguments.iter().any(|argument| argument == part)) {
+        Some("bounded") => bounded(1600 / scale),
+        Some("far") => entries("far from full", 1 << 40, 1_000_000 / scale),
+        Some("full") => entries("at the bound", 64 * 100_000 / scale, 400_000 / scale),
+        Some(_) => queued(100_000 / scale),
+        None => PARTS.into_iter().for_each(|part| {
+            let program = std::env::current_exe().expect("known");
+            let mut child = Command::new(program);
+            // Large blocks go back to the system as soon as they are freed: what the allocator keeps is not the pool's.
+            child.args(&arguments).arg(part).env("MALLOC_MMAP_THRESHOLD_", "131072");
+            assert!(child.status().expect("starts").success(), "{part} failed");
+        }),
+    }
 }

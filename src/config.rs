@@ -212,8 +212,8 @@ impl Builder {
     /// least 64 each (see [`Func::weigh`](crate::Func::weigh)). Default: [`DEFAULT_MEMORY`]; 0 keeps nothing.
     ///
     /// The bound holds when an insertion returns; while threads insert at once, each may be one value above it. An entry
-    /// costs some 200 bytes beside its value while less than half of the memory is used, and 460 when it is full (as
-    /// measured by `cargo bench --bench memory`): `weights + 460 × entries` is what the process uses at most.
+    /// costs some 220 bytes beside its value while less than half of the memory is used, and 630 when it is full (resident
+    /// bytes, as measured by `cargo bench --bench memory`): `weights + 630 × entries` is what the process uses at most.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
