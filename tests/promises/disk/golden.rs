@@ -90,7 +90,7 @@ where
     R: Serialize + DeserializeOwned + Debug + PartialEq + Send + Sync + 'static,
     F: Fn(A) -> R + Copy + Send + Sync + 'static,
 {
-    let func = Func::new(format!("golden::{name}"), body).version(1);
+    let func = Func::new(format!("golden_v1::{name}"), body).version(1);
     let func = if name == "expires" { func.ttl(LONG) } else { func };
     let right = body(args.clone());
     let ask = move |pool: &Pool| {
@@ -110,7 +110,7 @@ fn verse(lines: u64) -> String {
 }
 
 fn refused() -> Func<String, u64> {
-    Func::named("golden::refused")
+    Func::named("golden_v1::refused")
         .cache_errors()
         .fallible(|text: String| match text.parse::<u64>() {
             Ok(number) => Ok(number),
@@ -122,8 +122,8 @@ fn refused() -> Func<String, u64> {
 /// Two that are forgotten in the directory: one as a key, the other with its whole function.
 fn forgotten() -> [Func<u64, u64>; 2] {
     [
-        Func::new("golden::forgotten", |n: u64| n + 1).version(1),
-        Func::new("golden::forgotten_function", |n: u64| n + 2).version(1),
+        Func::new("golden_v1::forgotten", |n: u64| n + 1).version(1),
+        Func::new("golden_v1::forgotten_function", |n: u64| n + 2).version(1),
     ]
 }
 
@@ -240,7 +240,7 @@ fn what_the_first_version_wrote_is_read() {
             for func in forgotten() {
                 assert_eq!(pool.get(&func.call(1)), None, "{} is back, {what}", func.name());
             }
-            let newer = Func::new("golden::number", |n: u64| n * n + 1).version(2);
+            let newer = Func::new("golden_v1::number", |n: u64| n * n + 1).version(2);
             match pool.explain(&newer.call(7)) {
                 Explain::OtherVersion { stored, .. } => assert!(stored.contains('1'), "{stored}"),
                 other => panic!("version 1 is there, and not seen: {other}, {what}"),
