@@ -34,6 +34,8 @@ pub(super) struct Sizing {
     recalled: usize,
     seats: Vec<Seat>,
     handles: Vec<JoinHandle<()>>,
+    /// Somebody has been told that none is left: there will be no other.
+    over: bool,
 }
 
 /// One worker, from before its thread is started until it leaves.
@@ -88,6 +90,7 @@ impl Sizing {
             recalled: 0,
             seats: Vec::new(),
             handles: Vec::new(),
+            over: false,
         }
     }
 
@@ -105,7 +108,7 @@ impl Sizing {
 
     /// Finds one more runnable worker, and counts it.
     pub(super) fn one_more(&mut self) -> Source {
-        if self.runnable() >= self.max {
+        if self.over || self.runnable() >= self.max {
             return Source::NotNeeded;
         }
         if self.spare > self.recalled {
@@ -193,9 +196,11 @@ impl Sizing {
         self.cap = self.cap.max(self.max);
     }
 
-    /// The threads to join once all have ended. Not the caller's own: the last handle may go with a worker's thread-locals.
+    /// The threads to join once all have ended; no other is started from then on, though a submitter that pushed the last job
+    /// may still be about to ask for one. Not the caller's own: the last handle may go with a worker's thread-locals.
     pub(super) fn threads_left(&mut self) -> Option<Vec<JoinHandle<()>>> {
         (self.live == 0).then(|| {
+            self.over = true;
             let mut handles = std::mem::take(&mut self.handles);
             handles.retain(|handle| handle.thread().id() != this_thread());
             handles
