@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use crate::contain::panic_text;
+use crate::contain::panic_text;
 use crate::sync::Arc;
 
 /// Why there is no result.

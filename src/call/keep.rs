@@ -4,7 +4,6 @@
 //! neither in memory nor on disk, its generation has ended.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::engine::{Entry, nanos};
@@ -13,6 +12,7 @@ use super::format::KeptError;
 use super::func::{Core, Weigh};
 use super::storage::{self, Kept, Unkept};
 use crate::config::MIN_WEIGHT;
+use crate::contain::contain;
 use crate::event::Event;
 use crate::flight::Outcome;
 use crate::memo::disk::payload::Packed;
@@ -177,17 +177,17 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let (Some(core), Some(value)) = (self.core, value) else {
             return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
         };
-        let weighed = catch_unwind(AssertUnwindSafe(|| match (core.weigh, bytes) {
+        let weighed = contain(|| match (core.weigh, bytes) {
             (Weigh::Given(weigh), _) => Ok(weigh(value)),
             (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
             (Weigh::Encoded(size), None) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
             (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
-        }));
+        });
         match weighed {
             Ok(weight) => {
                 weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
             }
-            Err(panic) => Err(format!("weighing it panicked: {}", crate::error::panic_text(&*panic))),
+            Err(panic) => Err(format!("weighing it panicked: {panic}")),
         }
     }
 }

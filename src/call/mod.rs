@@ -51,9 +51,9 @@ mod storage;
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, panic_text};
+use crate::contain::contain;
+use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::cell::{Cell, Interest};
 use crate::flight::claim::{Claim, Guard, Peek, Place};
@@ -380,10 +380,10 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         if let Some(error) = &self.core.invalid {
             return Err(error.clone());
         }
-        match catch_unwind(AssertUnwindSafe(|| (self.encode)(&self.args, encoder))) {
+        match contain(|| (self.encode)(&self.args, encoder)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.not_encoded(&error)),
-            Err(panic) => Err(self.not_encoded(&encoder.panicked(panic_text(&*panic)))),
+            Err(panic) => Err(self.not_encoded(&encoder.panicked(panic))),
         }
     }
 

@@ -4,7 +4,6 @@ use std::any::{TypeId, type_name};
 use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +12,8 @@ use super::format::{Format, KeptError, Revive};
 use super::func::{Func, Parts, Raised, Run, Weigh};
 use super::key::Encoder;
 use super::polled::Answer;
-use crate::error::{Error, panic_text};
+use crate::contain::contain;
+use crate::error::Error;
 use crate::sync::Arc;
 
 /// A function in the making: [`Func::named`], then what applies, then [`func`](Self::func) or
@@ -141,12 +141,12 @@ impl<S: Serialize> StateDigest for With<S> {
     const EMPTY: bool = false;
 
     fn digest(&self, name: &str) -> Result<Option<[u8; 32]>, Error> {
-        let digest = catch_unwind(AssertUnwindSafe(|| {
+        let digest = contain(|| {
             let mut encoder = Encoder::new(&[0; 32], 0, false);
             encoder.args(&self.0).map_err(|error| error.to_string())?;
             Ok(*encoder.finish().key(&[0; 32]).as_bytes())
-        }));
-        let digest = digest.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+        });
+        let digest = digest.unwrap_or_else(|panic| Err(format!("panicked: {panic}")));
         match digest {
             Ok(digest) => Ok(Some(digest)),
             Err(reason) => Err(Error::invalid(format!("the state of `{name}` can't be encoded: {reason}"))),

@@ -4,8 +4,6 @@
 //! instead, in an error that says what is missing. Two things differ before: nothing expires, since a recording is as good
 //! next year, and a refresh is answered as if it were none. Spawned closures are not remembered, so they run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::engine::Engine;
 use super::execute::Run;
 use super::explain::Explain;
@@ -65,16 +63,11 @@ impl<R: Send + Sync + 'static> Run<R> {
     #[cold]
     #[inline(never)]
     pub(super) fn missed(self) {
-        let reason = self.why_missed();
-        let Run { engine, flight, guard, attempts, ticket, .. } = self;
-        // The arguments' `Drop` is user code.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(attempts)));
-        let tally = &flight.origin.tally;
-        let error = Error::missing(flight.origin.label(), reason);
-        count(&tally.failed);
-        engine.emit(&Event::Failed { function: tally.name, error: &error });
-        guard.fail(Err(error));
-        drop(ticket);
+        let (origin, reason) = (&self.flight.origin, self.why_missed());
+        let error = Error::missing(origin.label(), reason);
+        count(&origin.tally.failed);
+        self.engine.emit(&Event::Failed { function: origin.tally.name, error: &error });
+        self.fail(error);
     }
 
     /// In words, and what to do about it.

@@ -27,7 +27,6 @@
 //! The claim goes with them and is released when they can be read.
 
 use std::io::{ErrorKind, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::KeyRef;
@@ -38,7 +37,7 @@ use super::format::KeptError;
 use super::func::{Core, Handle};
 use super::key::Key;
 use crate::contain::contain;
-use crate::error::{Error, panic_text};
+use crate::error::Error;
 use crate::event::Tally;
 use crate::flight::Outcome;
 use crate::memo::codec::{Encoded, Undecodable};
@@ -223,16 +222,14 @@ pub(super) fn read<R: Send + Sync + 'static>(
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
     let decode = |meta: &Meta, payload: Payload<'_>| {
-        let decoded = catch_unwind(AssertUnwindSafe(|| match (meta.is_error(), format.revive, payload) {
+        let decoded = contain(|| match (meta.is_error(), format.revive, payload) {
             (false, _, payload) => (format.decode)(payload, meta.shape).map(|value| Ok(Arc::new(value))),
             (true, Some(revive), Payload::Bytes(bytes)) => {
                 (revive.0)(bytes, meta.shape).map(|error| Err(Error::failed(core.identity.name, error)))
             }
             (true, ..) => Err(Undecodable::TypeChanged),
-        }));
-        decoded.unwrap_or_else(|panic| {
-            Err(Undecodable::Malformed(format!("decoding panicked: {}", panic_text(&*panic))))
-        })
+        });
+        decoded.unwrap_or_else(|panic| Err(Undecodable::Malformed(format!("decoding panicked: {panic}"))))
     };
     tier.look(key, tally, now, decode)
 }
@@ -380,14 +377,14 @@ pub(super) fn encode<R: Send + Sync + 'static>(
         return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
     };
     let (encoded, packed, written) = tier.sink(|sink| {
-        let encoded = catch_unwind(AssertUnwindSafe(|| {
+        let encoded = contain(|| {
             let encoded = (format.encode)(value, sink)?;
             match sink.bytes() {
                 Some(bytes) if !checked => (format.survives)(bytes, encoded.shape).map(|()| encoded),
                 _ => Ok(encoded),
             }
-        }));
-        encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {}", panic_text(&*panic))))
+        });
+        encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {panic}")))
     });
     // Trouble with the file comes first: what the encoder says then is only its echo.
     let packed = packed.map_err(|error| match error.kind() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::panic_text;
+use crate::contain::panic_text;
 use crate::sync::{Arc, Mutex};
 use crate::{Executor, Job};
 

@@ -151,11 +151,11 @@ fn what_took_long_survives_what_did_not() {
     in_time(|| {
         let place = Place::new();
         let pool = build(bare().threads(1).disk(place.disk().max_bytes(1 << 20).backlog(64 << 10)));
-        // Every fourth takes a millisecond, the others some microseconds.
+        // Every fourth takes ten milliseconds, the others some microseconds; on a busy machine some of them one or two.
         let dear = |n: &u64| n.is_multiple_of(4);
         let func = Func::new("disk::dear", |n: u64| {
             let start = Instant::now();
-            while n.is_multiple_of(4) && start.elapsed() < Duration::from_millis(1) {
+            while n.is_multiple_of(4) && start.elapsed() < Duration::from_millis(10) {
                 std::hint::spin_loop();
             }
             bytes_of(n, 300)
@@ -181,8 +181,7 @@ fn what_took_long_survives_what_did_not() {
         };
         let (dears, cheaps) = (kept(&dear), kept(&|n| !dear(n)));
         say(format_args!("{dears} of 150 dear ones and {cheaps} of 450 cheap ones are left"));
-        // (On a busy machine some of the cheap ones take long, too.)
-        assert!(dears >= 20 && 3 * dears > cheaps, "{dears} dear, {cheaps} cheap");
+        assert!(dears >= 40 && dears > cheaps, "{dears} dear, {cheaps} cheap");
     });
 }
 
