@@ -165,7 +165,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn try_submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Task<R>, Call<A, R>> {
-        call.try_submit(&self.engine, Patience::None)
+        call.try_submit(&self.engine, Patience::None, false)
     }
 
     /// Submits a call and waits for it.
@@ -178,23 +178,15 @@ impl Pool {
         call.run(&self.engine)
     }
 
-    /// As [`submit`](Self::submit), but waits for room in the queue no longer than until `deadline`.
-    pub(crate) fn submit_until<A, R: Send + Sync + 'static>(
-        &self,
-        call: Call<A, R>,
-        deadline: Option<Instant>,
-    ) -> Result<Task<R>, Call<A, R>> {
-        call.try_submit(&self.engine, deadline.map_or(Patience::Endless, Patience::Until))
-    }
-
-    /// As [`submit_until`](Self::submit_until), or [`try_submit`](Self::try_submit); but what the disk has at hand is read
-    /// here and now.
-    pub(crate) fn submit_eagerly<A, R: Send + Sync + 'static>(
+    /// As [`submit`](Self::submit), but waits for room in the queue no longer than `patience` lasts. `eager`: what the disk has
+    /// at hand is read here and now.
+    pub(crate) fn submit_ahead<A, R: Send + Sync + 'static>(
         &self,
         call: Call<A, R>,
         patience: Patience,
+        eager: bool,
     ) -> Result<Task<R>, Call<A, R>> {
-        call.submit_eagerly(&self.engine, patience)
+        call.try_submit(&self.engine, patience, eager)
     }
 
     /// How many calls wait to be looked for on the disk.

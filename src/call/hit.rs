@@ -45,21 +45,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 
     /// As [`submit`](Self::submit). Gives the call back if there is no room in the queue for as long as `patience` lasts.
+    /// `eager`: what the disk has at hand is read here and now.
     #[inline]
-    pub(crate) fn try_submit(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
+    pub(crate) fn try_submit(
+        self,
+        engine: &Arc<Engine>,
+        patience: Patience,
+        eager: bool,
+    ) -> Result<Task<R>, Self> {
         let mut slot = SlotKey::EMPTY;
         match self.fetch_hot(engine, &mut slot) {
             Found::Value(value) => Ok(Task::hit(value, self.key_ref(slot))),
-            found => self.fetch_cold(engine, slot, found, patience, false),
-        }
-    }
-
-    /// As [`try_submit`](Self::try_submit), but what the disk has at hand is read here and now.
-    pub(crate) fn submit_eagerly(self, engine: &Arc<Engine>, patience: Patience) -> Result<Task<R>, Self> {
-        let mut slot = SlotKey::EMPTY;
-        match self.fetch_hot(engine, &mut slot) {
-            Found::Value(value) => Ok(Task::hit(value, self.key_ref(slot))),
-            found => self.fetch_cold(engine, slot, found, patience, true),
+            found => self.fetch_cold(engine, slot, found, patience, eager),
         }
     }
 

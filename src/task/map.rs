@@ -301,11 +301,8 @@ where
         }
         let deadline = self.deadline();
         let patience = deadline.map_or(Patience::Endless, Patience::Until);
-        self.fill(|pool, call, ahead, eager| match (ahead, eager) {
-            (0, false) => pool.submit_until(call, deadline),
-            (0, true) => pool.submit_eagerly(call, patience),
-            (_, false) => pool.try_submit(call),
-            (_, true) => pool.submit_eagerly(call, Patience::None),
+        self.fill(|pool, call, ahead, eager| {
+            pool.submit_ahead(call, if ahead == 0 { patience } else { Patience::None }, eager)
         });
         if self.submitted() == 0 {
             self.watched.over();
