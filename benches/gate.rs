@@ -5,7 +5,6 @@
 //! valgrind allocations alone are checked. `-- --renew` writes the file anew: look at its difference before you commit it.
 //! `-- --floors` prints what the least costs that could give the same; `docs/performance.md` says where the rest goes.
 #![expect(clippy::print_stdout, reason = "a bench reports on its standard output")]
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 
 #[path = "gate/counting.rs"]
 mod counting;

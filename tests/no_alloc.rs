@@ -2,60 +2,17 @@
 //!
 //! Counted by an allocator of this binary's own, for each thread apart: what other threads allocate is not seen.
 
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/allocator.rs"]
+mod allocator;
 
 use memopool::{Func, Pool, memo};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static BYTES: Cell<u64> = const { Cell::new(0) };
-}
-
-fn note(bytes: usize) {
-    // Not there any more while its thread ends.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-    let _ = BYTES.try_with(|count| count.set(count.get() + bytes as u64));
-}
-
-// SAFETY: all work is the system allocator's, with the arguments as they came; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 /// How often, and how much, this thread allocates in `f`.
 fn allocated(f: impl FnOnce()) -> (u64, u64) {
-    let before = (ALLOCATIONS.get(), BYTES.get());
+    let before = allocator::allocated();
     f();
-    (ALLOCATIONS.get() - before.0, BYTES.get() - before.1)
+    let after = allocator::allocated();
+    (after.0 - before.0, after.1 - before.1)
 }
 
 /// The same for a hundred warm hits: the first few may set up what a thread keeps for itself.

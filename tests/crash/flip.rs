@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use memopool::{Disk, Func, Pool};
 
-use crate::alloc::largest;
 use crate::kill::assert_keeps;
+use crate::largest;
 use crate::support::*;
 
 /// The smallest bound: segments of 64 KiB, and values above 16 KiB in files of their own.

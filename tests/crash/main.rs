@@ -19,7 +19,8 @@
     reason = "tests stand outside of the crate's shim for threads, locks and clocks"
 )]
 
-mod alloc;
+#[path = "../common/allocator.rs"]
+mod allocator;
 mod flip;
 mod full;
 mod kill;
@@ -37,4 +38,12 @@ fn child() {
         Ok("work") => full::working_child(),
         _ => {}
     }
+}
+
+/// The largest single allocation that this thread makes in `f`.
+fn largest<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let _ = allocator::allocated();
+    let value = f();
+    let (.., largest) = allocator::allocated();
+    (value, largest)
 }
