@@ -93,6 +93,12 @@ impl Glances {
         }
     }
 
+    /// Whether so many calls are far enough ahead for now: the workers have enough, and what is read here is at hand. Results
+    /// that lie ready for long have left the processor's cache when they are taken out.
+    fn suffice(&self, pool: &Pool, ahead: usize) -> bool {
+        ahead >= NEAR && self.left_out == Some(0) && self.next == 1 && pool.queued_looks() >= ENOUGH
+    }
+
     fn end(&mut self, began: Instant, found: bool) {
         if found && began.elapsed() < LONG_LOOK {
             self.next = 1;
@@ -105,6 +111,8 @@ impl Glances {
 
 /// Looks that keep the workers busy until the next ones are submitted.
 const ENOUGH: usize = 16;
+/// So many results are ahead of the one that is taken out, where all of them are at hand.
+const NEAR: usize = 96;
 /// A few times what a short record takes.
 const LONG_LOOK: Duration = Duration::from_micros(10);
 /// So that a map over cold calls looks in vain for one in so many.
@@ -342,7 +350,7 @@ where
     /// Submits calls until the window is full, the queue is, or there are no more. `submit` is told how many are ahead (with
     /// none there is nothing else to wait for but room in the queue), and whether to read what the disk has at hand.
     fn fill(&mut self, submit: impl Fn(&Pool, I::Item, usize, bool) -> Result<Task<R>, I::Item>) {
-        while self.ahead.len() < self.window {
+        while self.ahead.len() < self.window && !self.glances.suffice(&self.pool, self.ahead.len()) {
             let Some(call) = self.held.take().or_else(|| self.calls.next()) else { return };
             let eager = self.glances.begin(&self.pool);
             match submit(&self.pool, call, self.ahead.len(), eager.is_some()) {

@@ -104,7 +104,7 @@ impl Index {
         let prefix = Prefix::of(key);
         let candidates = self.candidates(prefix);
         // Half of all keys lie in their second bucket: it is on its way from memory while the first is looked at.
-        self.bucket(candidates[1]).fetch();
+        candidates.into_iter().for_each(|number| self.bucket(number).fetch());
         for number in candidates {
             let bucket = self.bucket(number);
             let mut from = 0;

@@ -209,6 +209,11 @@ impl Store {
         open()
     }
 
+    /// Closes what is open. It is opened again when it is asked for.
+    pub(super) fn close_segments(&self) {
+        self.segments.forget_below(u32::MAX);
+    }
+
     /// Whether the directory was deleted under us: it is gone, or another has its name.
     pub(crate) fn is_deleted(&self) -> bool {
         let ours = self.dir.io().is_named(&self.lock.lock());
@@ -241,7 +246,8 @@ impl Store {
                     Look::Miss(Some(Fate::Expired))
                 } else {
                     if !slot.is_marked() {
-                        self.index().touch(slot);
+                        // (An index that was replaced meanwhile: then the mark is lost, and nothing else.)
+                        self.index.read().touch(slot);
                     }
                     let decoded = match large {
                         None => decode(&meta, Payload::Bytes(segment::payload(&buffer, &header))),

@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 
 use super::claims::{Claim, ClaimToken, Holder};
+use super::current::{Current, Stores};
 use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
@@ -33,7 +34,7 @@ use crate::memo::codec::Undecodable;
 use crate::memo::compress;
 use crate::memo::history::Fate;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, RwLock};
+use crate::sync::{Arc, Mutex};
 
 /// See the [module](self).
 pub(crate) struct Tier {
@@ -43,8 +44,7 @@ pub(crate) struct Tier {
 
 /// What the writer works on, too.
 pub(super) struct Shared {
-    /// Replaced when the directory was deleted under us.
-    store: RwLock<Arc<Store>>,
+    stores: Stores,
     pub(super) disk: Disk,
     pending: Pending,
     on_event: Option<Listener>,
@@ -78,7 +78,7 @@ impl Tier {
         let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
         let shared = Arc::new(Shared {
             opened: AtomicU64::new(store.tail().word()),
-            store: RwLock::new(Arc::new(store)),
+            stores: Stores::new(store),
             disk,
             pending: Pending::default(),
             on_event,
@@ -324,8 +324,8 @@ impl Shared {
         Position::from_word(self.opened.load(Ordering::Relaxed))
     }
 
-    pub(super) fn store(&self) -> Arc<Store> {
-        Arc::clone(&self.store.read())
+    pub(super) fn store(&self) -> Current<'_> {
+        self.stores.current()
     }
 
     /// Writes a batch and lets go of what came with it, whether it could be written or not.
@@ -376,15 +376,13 @@ impl Shared {
     }
 
     /// The store; a new one if its directory was deleted.
-    fn revived(&self) -> io::Result<Arc<Store>> {
+    fn revived(&self) -> io::Result<Current<'_>> {
         let store = self.store();
         if !store.is_deleted() {
             return Ok(store);
         }
         let new = Store::open(&self.disk).map_err(|refused| io::Error::other(refused.to_string()))?;
-        let new = Arc::new(new);
-        *self.store.write() = Arc::clone(&new);
-        Ok(new)
+        Ok(self.stores.replace(new))
     }
 
     pub(super) fn emit(&self, event: &Event<'_>) {
