@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
-use super::index::{Found, Index, Mark, Place, Position, Unusable};
+use super::index::{Found, Index, Mark, Place, Position, SlotRef, Unusable};
 use super::io::{Access, Handle, Io};
 use super::log::LOCK_PATIENCE;
 use super::payload::{Meta, Payload};
@@ -46,6 +46,13 @@ pub(crate) struct Store {
     claims: OnceLock<Option<Claims>>,
     /// Segments that were written since the last sync.
     pub(super) dirty: Mutex<BTreeSet<u32>>,
+}
+
+/// Where a record seems to be: what the index said a moment ago.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    place: Place,
+    slot: SlotRef,
 }
 
 /// What a look found.
@@ -133,11 +140,11 @@ impl Store {
         matches!(self.find(key), Found::Live { .. })
     }
 
-    /// How long the record of that key is, if there seems to be one.
-    pub(crate) fn length(&self, key: &[u8; 32]) -> Option<u64> {
+    /// Where the record of that key seems to be, if it is no longer than that.
+    pub(crate) fn hint(&self, key: &[u8; 32], most: u64) -> Option<Hint> {
         match self.find(key) {
-            Found::Live { place, .. } => Some(place.len),
-            Found::Gone(..) | Found::Nothing => None,
+            Found::Live { place, slot } if place.len <= most => Some(Hint { place, slot }),
+            Found::Live { .. } | Found::Gone(..) | Found::Nothing => None,
         }
     }
 
@@ -221,17 +228,22 @@ impl Store {
         !ours.unwrap_or(true)
     }
 
-    /// Looks a key up and decodes its value where it was read to. Takes no lock; `decode` may run user code.
+    /// Looks a key up, unless there is a hint, and decodes its value where it was read to. Takes no lock; `decode` may run
+    /// user code.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
+        hint: Option<Hint>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Look<T> {
-        let (place, slot) = match self.find(key) {
-            Found::Live { place, slot } => (place, slot),
-            Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
-            Found::Nothing => return Look::Miss(None),
+        let Hint { place, slot } = match hint {
+            Some(hint) => hint,
+            None => match self.find(key) {
+                Found::Live { place, slot } => Hint { place, slot },
+                Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
+                Found::Nothing => return Look::Miss(None),
+            },
         };
         let mut buffer = BUFFER.take();
         let look = match self.read(key, place, &mut buffer) {

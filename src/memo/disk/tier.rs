@@ -24,7 +24,7 @@ use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink};
 use super::pending::Pending;
 use super::put::{Note, Permit, Put};
-use super::store::{Look, Store};
+use super::store::{Hint, Look, Store};
 use super::unwritten::Unwritten;
 use super::writer::Writer;
 use crate::config::disk::{Disk, Spill};
@@ -93,10 +93,11 @@ impl Tier {
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
     /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it. `now`: asked
-    /// for only if the entry expires.
+    /// for only if the entry expires. `hint`: from [`at_hand`](Self::at_hand), just now.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
+        hint: Option<Hint>,
         tally: impl FnOnce() -> Arc<Tally>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
@@ -114,7 +115,7 @@ impl Tier {
                 Err(_) => Found::Nothing(None),
             };
         }
-        match store.look(key, &now, |meta, payload| match payload {
+        match store.look(key, hint, &now, |meta, payload| match payload {
             Payload::Bytes(bytes) => unpacked(meta, bytes, decode),
             stream => decode(meta, stream),
         }) {
@@ -136,9 +137,9 @@ impl Tier {
         }
     }
 
-    /// Whether a look would find a short record, as far as can be told without the system.
-    pub(crate) fn is_at_hand(&self, key: &[u8; 32]) -> bool {
-        self.shared.store().length(key).is_some_and(|bytes| bytes <= AT_HAND)
+    /// Where a look would find a short record, as far as can be told without the system.
+    pub(crate) fn at_hand(&self, key: &[u8; 32]) -> Option<Hint> {
+        self.shared.store().hint(key, AT_HAND)
     }
 
     /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
@@ -431,7 +432,7 @@ impl Shared {
                 self.say(false, || None);
             }
         } else if let Some(key) = key.filter(|_| self.reads.is_willing())
-            && let Look::Hit(..) = self.store().look(key, || 0, |_, _| Ok(()))
+            && let Look::Hit(..) = self.store().look(key, None, || 0, |_, _| Ok(()))
         {
             self.read_works();
         }
