@@ -91,7 +91,7 @@ impl Index {
         {
             return Err(Unusable::Foreign("the index has no possible size"));
         }
-        let map = Map::open(file, words).map_err(Unusable::Io)?;
+        let map = Map::open(file, &metadata, words).map_err(Unusable::Io)?;
         if !buckets.is_power_of_two() || !Header(&map).fits(buckets) {
             return Err(Unusable::Foreign("the header of the index is damaged or of another version"));
         }

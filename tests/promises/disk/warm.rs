@@ -50,10 +50,10 @@ fn a_warm_map_is_read_by_the_workers_and_by_who_takes_the_results() {
         let stats = pool.stats();
         let counted = (stats.submitted, stats.disk_hits, stats.computed, stats.corrupt, stats.memory_hits);
         assert_eq!(counted, (CALLS, CALLS - 2, 2, 2, 0), "{stats}");
-        assert_eq!((runs.get() as u64, stats.joined), (CALLS + 2, 0), "{stats}");
+        assert_eq!((runs.get(), stats.joined), (CALLS + 2, 0), "{stats}");
         assert!(results[7].read_by.is_none() && results[16].read_by.is_none());
         assert!(pool.map((0..CALLS).map(|n| func.call(n))).all(|result| result.is_ok()));
-        assert_eq!((pool.stats().memory_hits, runs.get() as u64), (CALLS, CALLS + 2), "all of it was kept");
+        assert_eq!((pool.stats().memory_hits, runs.get()), (CALLS, CALLS + 2), "all of it was kept");
     });
 }
 
