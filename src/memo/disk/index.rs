@@ -38,6 +38,9 @@
 //! A new key takes, in this order: a free slot in the emptier of its buckets; the oldest tombstone; the oldest tombstone of
 //! a forgotten key; the oldest live slot. The last is a result lost, so the index should grow before it is three quarters
 //! full ([`Index::load`], [`Index::grow_into`]).
+//!
+//! The first looks of a process read the file instead of the map: [`cold`].
+mod cold;
 mod header;
 mod hint;
 mod slot;
@@ -47,6 +50,7 @@ mod tests;
 use std::fs::File;
 use std::{fmt, io};
 
+use self::cold::Cold;
 use self::header::{Floor, Header};
 use self::slot::{Bucket, Entry, Prefix, SLOTS};
 use super::map::Map;
@@ -61,6 +65,8 @@ pub(crate) struct Index {
     map: Map,
     /// Number of buckets - 1.
     mask: u64,
+    /// `None`: the mapped words are all there is.
+    cold: Option<Cold>,
 }
 
 /// The index may have 2 to 2²⁴ buckets: 32 to 268 million slots, 5 KiB to 8 GiB.
@@ -72,8 +78,8 @@ impl Index {
     pub(crate) fn create(file: &File, buckets: u64) -> io::Result<Index> {
         let buckets = buckets.clamp(2, MAX_BUCKETS).next_power_of_two();
         let map = Map::create(file, header::WORDS + buckets as usize * slot::WORDS)?;
-        Header(&map).write(buckets, random_word());
-        Ok(Index { map, mask: buckets - 1 })
+        Header(map.words()).write(buckets, random_word());
+        Ok(Index { map, mask: buckets - 1, cold: None })
     }
 
     /// Bytes of an index with so many buckets.
@@ -92,10 +98,11 @@ impl Index {
             return Err(Unusable::Foreign("the index has no possible size"));
         }
         let map = Map::open(file, &metadata, words).map_err(Unusable::Io)?;
-        if !buckets.is_power_of_two() || !Header(&map).fits(buckets) {
+        let index = Index { map, mask: buckets.saturating_sub(1), cold: Cold::of(file) };
+        if !buckets.is_power_of_two() || !index.early(|header| header.fits(buckets)) {
             return Err(Unusable::Foreign("the header of the index is damaged or of another version"));
         }
-        Ok(Index { map, mask: buckets - 1 })
+        Ok(index)
     }
 
     /// Looks a key up. No lock.
@@ -110,22 +117,12 @@ impl Index {
             let mut from = 0;
             while let Some(slot) = bucket.position_of(prefix, from) {
                 if let Some(entry) = bucket.read(slot, prefix) {
-                    let (prefix0, marked) = (prefix.0, entry.referenced);
-                    return self.found(&entry, SlotRef { bucket: number, slot, prefix0, marked });
+                    return found(&self.header(), prefix, number, slot, &entry);
                 }
                 from = slot + 1;
             }
         }
         Found::Nothing
-    }
-
-    fn found(&self, entry: &Entry, slot: SlotRef) -> Found {
-        match entry.mark {
-            _ if entry.position <= self.cleared() => Found::Nothing,
-            Some(mark) => Found::Gone(mark, entry.position),
-            None if entry.position.segment() < self.oldest() => Found::Gone(Mark::Evicted, entry.position),
-            None => Found::Live { place: entry.place(), slot },
-        }
     }
 
     /// Notes that the record was used, for the next eviction. No lock; a store only once between two evictions.
@@ -374,7 +371,7 @@ impl Index {
     }
 
     fn header(&self) -> Header<'_> {
-        Header(&self.map)
+        Header(self.map.words())
     }
 }
 
@@ -394,6 +391,20 @@ enum Class {
     Gone,
     Forgotten,
     Live,
+}
+
+/// What a look says of the entry that it found.
+#[inline]
+fn found(header: &Header<'_>, prefix: Prefix, bucket: u64, slot: usize, entry: &Entry) -> Found {
+    match entry.mark {
+        _ if entry.position <= header.cleared() => Found::Nothing,
+        Some(mark) => Found::Gone(mark, entry.position),
+        None if entry.position.segment() < header.oldest() => Found::Gone(Mark::Evicted, entry.position),
+        None => {
+            let slot = SlotRef { bucket, slot, prefix0: prefix.0, marked: entry.referenced };
+            Found::Live { place: entry.place(), slot }
+        }
+    }
 }
 
 fn describable(place: Place) -> bool {

@@ -384,6 +384,11 @@ impl Drop for Locked<'_> {
     }
 }
 
+/// Fills `buf` from `offset` on, or says that it could not. Not counted, and not failed on purpose: for what is mapped, too.
+pub(super) fn read_exactly(file: &File, buf: &mut [u8], offset: u64) -> Option<()> {
+    matches!(read_some(file, buf, offset), Ok(read) if read == buf.len()).then_some(())
+}
+
 /// Asks for the lock that often before it sleeps between: sections under a lock are short.
 const LOCK_YIELDS: u32 = 16;
 /// The first sleep; each is longer by as much.

@@ -119,6 +119,11 @@ impl Store {
         *self.index.write() = index;
     }
 
+    /// Where the log ends, when the store was opened just now.
+    pub(crate) fn first_tail(&self) -> Position {
+        self.index.read().first_tail()
+    }
+
     /// Where the log ends.
     pub(crate) fn tail(&self) -> Position {
         self.index().tail()
@@ -282,6 +287,9 @@ impl Store {
     /// What the index says of a key. (Without counting a reference to it, which takes as long as the look itself.)
     fn find(&self, key: &[u8; 32]) -> Found {
         let index = self.index.read();
+        if let Some(found) = index.find_early(key) {
+            return found;
+        }
         if !index.superseded() {
             return index.find(key);
         }
@@ -341,7 +349,7 @@ pub(super) fn tag_of(function: &[u8]) -> u16 {
 pub(super) fn open_index(dir: &Dir) -> Option<Arc<Index>> {
     let handle = dir.io().open(&dir.index(), Access::Write).ok()?;
     let index = Index::open(handle.file()).ok()?;
-    (index.is_sound() && !index.superseded() && index.boot() == boot()).then(|| Arc::new(index))
+    index.is_usable(boot()).then(|| Arc::new(index))
 }
 
 /// Names this run of the machine: an index from before a power loss is not believed.

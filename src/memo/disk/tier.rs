@@ -77,7 +77,7 @@ impl Tier {
     pub(crate) fn open(disk: Disk, on_event: Option<Listener>, name: &str) -> Result<Arc<Tier>, Error> {
         let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
         let shared = Arc::new(Shared {
-            opened: AtomicU64::new(store.tail().word()),
+            opened: AtomicU64::new(store.first_tail().word()),
             stores: Stores::new(store),
             disk,
             pending: Pending::default(),

@@ -22,11 +22,12 @@
 
 use super::slot::SLOTS;
 use super::{Index, Position};
-use crate::memo::disk::map::Map;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Words before the first bucket.
 pub(super) const WORDS: usize = 512;
+/// Those of them that a look, and who opens the file, want to know.
+pub(super) const STATE: usize = 32;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mmoidx\x01\x01");
 
@@ -47,7 +48,7 @@ const KEY_FLOORS: usize = 256;
 
 /// See the [module](self).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header<'a>(pub(super) &'a Map);
+pub(super) struct Header<'a>(pub(super) &'a [AtomicU64]);
 
 /// Which late results a floor turns away.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,9 @@ impl Header<'_> {
     }
 
     pub(super) fn oldest(&self) -> u32 {
-        self.get(OLDEST) as u32
+        // One beyond the tail is garbage; believed, it would hide everything.
+        let oldest = self.get(OLDEST) as u32;
+        if oldest <= self.tail().segment() { oldest } else { 0 }
     }
 
     pub(super) fn set_oldest(&self, segment: u32) {
@@ -190,11 +193,11 @@ impl Header<'_> {
     }
 
     fn get(&self, word: usize) -> u64 {
-        self.0.word(word).load(Ordering::Acquire)
+        self.0[word].load(Ordering::Acquire)
     }
 
     fn set(&self, word: usize, value: u64) {
-        self.0.word(word).store(value, Ordering::Release);
+        self.0[word].store(value, Ordering::Release);
     }
 }
 
@@ -223,9 +226,7 @@ impl Index {
 
     /// The lowest segment that lives. What lies below counts as evicted, whatever its slot says.
     pub(crate) fn oldest(&self) -> u32 {
-        // One beyond the tail is garbage; believed, it would hide everything.
-        let oldest = self.header().oldest();
-        if oldest <= self.tail().segment() { oldest } else { 0 }
+        self.header().oldest()
     }
 
     pub(crate) fn set_oldest(&self, segment: u32) {
@@ -274,6 +275,7 @@ impl Index {
     }
 
     /// Hash of the kernel's boot id when the index was last opened first.
+    #[cfg(test)]
     pub(crate) fn boot(&self) -> u64 {
         self.header().boot()
     }

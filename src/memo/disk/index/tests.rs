@@ -56,6 +56,32 @@ fn what_is_inserted_is_found() {
 }
 
 #[test]
+fn the_first_looks_see_what_later_ones_do() {
+    // When this fails, the first results that a process asks for are computed again, or read though they are gone.
+    let file = file();
+    let index = Index::create(&file, 4).unwrap();
+    index.set_tail(at(1000, 0));
+    (0..40).for_each(|n| _ = index.insert(&key(n), place(1 + n as u32, 8), TAG, at(1, 0)));
+    index.set_oldest(8);
+    index.bury(&key(20), Mark::Forgotten, at(999, 0));
+    index.bury(&key(21), Mark::Failed, at(999, 0));
+    let first = |key: &[u8; 32]| Index::open(&file).unwrap().find_early(key);
+    let early = if cfg!(target_os = "linux") { Some } else { |_| None };
+    for n in 0..60 {
+        assert_eq!(first(&key(n)), early(index.find(&key(n))), "{n}");
+    }
+    assert!(matches!(index.find(&key(30)), Found::Live { .. }) && index.find(&key(50)) == Found::Nothing);
+    assert!(matches!(index.find(&key(3)), Found::Gone(Mark::Evicted, _)));
+    let other = Index::open(&file).unwrap();
+    let looks: Vec<_> = (0..9).map(|n| other.find_early(&key(n + 25)).is_some()).collect();
+    assert!(looks[8] != looks[0] || looks[0] == cfg!(not(target_os = "linux")), "they end");
+    index.header().set_cleared(at(35, 0));
+    assert_eq!(first(&key(30)), early(Found::Nothing));
+    index.set_superseded(true);
+    assert_eq!(first(&key(39)), None, "it is looked for in the index that replaced this one");
+}
+
+#[test]
 fn extremes_fit_into_a_slot() {
     // When this fails, a record at the end of a full segment, or a very long one, is never found or read short.
     let index = index(2);
