@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 use super::functions::Version;
 use super::put::{Note, Put};
 use super::tier::Shared;
+use super::unwritten::By;
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,8 +37,11 @@ enum Message {
     Note(Note),
     Version(Version),
     /// Answered when everything before it is safe.
-    Flush(Sender<Result<(), String>>),
+    Flush(Reply),
 }
+
+/// Where a flush waits: whether what was written is safe, and how many results the writer had lost when it came to this.
+type Reply = Sender<(Result<(), String>, u64)>;
 
 /// See the [module](self).
 pub(super) struct Writer {
@@ -91,27 +95,29 @@ impl Writer {
 
     /// Waits until everything that was put before is on the disk, or says what is not.
     pub(super) fn flush(&self) -> Result<(), String> {
-        let synced = self.synced();
-        // Taken in any case: the next flush is to tell of what comes after this one.
-        self.shared.unwritten.take().and(synced)
+        let unwritten = &self.shared.unwritten;
+        let begun = unwritten.begin();
+        let (synced, lost) = if self.closed.load(Ordering::Acquire) {
+            (self.shared.sync(), unwritten.behind())
+        } else {
+            self.synced()?
+        };
+        unwritten.end(&begun, lost).and(synced)
     }
 
-    fn synced(&self) -> Result<(), String> {
-        if self.closed.load(Ordering::Acquire) {
-            return self.shared.sync();
-        }
+    /// What the writer answers; why it does not.
+    fn synced(&self) -> Result<(Result<(), String>, u64), String> {
         let (send, receive) = bounded(1);
         if self.send(Message::Flush(send)).is_err() {
             return Err("no thread could be started to write".into());
         }
-        match receive.recv_timeout(FLUSH_PATIENCE) {
-            Ok(done) => done,
-            Err(RecvTimeoutError::Timeout) => Err(format!(
+        receive.recv_timeout(FLUSH_PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => format!(
                 "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
                 FLUSH_PATIENCE.as_secs()
-            )),
-            Err(RecvTimeoutError::Disconnected) => Err("the writer has ended".into()),
-        }
+            ),
+            RecvTimeoutError::Disconnected => "the writer has ended".into(),
+        })
     }
 
     /// Waits while more waits to be written than the backlog may have; not for ever.
@@ -203,13 +209,12 @@ impl Loop {
             if is_due || at_end || !flushes.is_empty() || (wrote && sync == Sync::EachBatch) {
                 let synced = self.shared.sync();
                 due = None;
-                if flushes.is_empty()
-                    && let Err(reason) = &synced
-                {
-                    // Nobody asked for this one. If it is tried again it may work, though pages are lost.
-                    self.shared.unwritten.add(reason);
+                if let Err(reason) = &synced {
+                    // Others may wait for the same. If it is tried again for them it may work, though pages are lost.
+                    self.shared.unwritten.add(By::Writer, reason);
                 }
-                flushes.into_iter().for_each(|reply| drop(reply.send(synced.clone())));
+                let lost = self.shared.unwritten.behind();
+                flushes.into_iter().for_each(|reply| drop(reply.send((synced.clone(), lost))));
             }
             if over {
                 return;
@@ -219,7 +224,7 @@ impl Loop {
 
     /// Takes what there is and writes it. Says whether something was written, who wants it to be safe, and whether the
     /// pool has ended.
-    fn batch(&self, first: Message) -> (bool, Vec<Sender<Result<(), String>>>, bool) {
+    fn batch(&self, first: Message) -> (bool, Vec<Reply>, bool) {
         let (mut puts, mut notes, mut versions, mut flushes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -244,7 +249,7 @@ impl Loop {
             next = self.receive.try_recv();
         };
         if !puts.is_empty() {
-            self.shared.write(&puts);
+            self.shared.write(&puts, By::Writer);
             self.backlog.take(bytes);
         }
         self.shared.note_versions(&versions);
@@ -260,3 +265,6 @@ impl fmt::Debug for Writer {
         f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
