@@ -305,10 +305,9 @@ impl Tier {
         self.writer.close();
     }
 
-    /// How many flushes have begun.
     #[cfg(all(test, feature = "testing"))]
-    pub(super) fn flushes_begun(&self) -> u64 {
-        self.shared.unwritten.flushes()
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
     }
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
