@@ -209,6 +209,7 @@ fn child() {
         "read as" => explain::read_as(&place, n),
         "store text" => values::store_text(&place, n),
         "load text" => values::load_text(&place, n),
+        "refuse text" => values::refuse_text(&place, n),
         other => panic!("no such role: {other}"),
     }
 }
