@@ -26,7 +26,7 @@ fn of_a_later_version(place: &Place, change: Change) -> usize {
         let mut bytes = fs::read(&file).unwrap();
         let mut at = 0;
         while bytes[at..].starts_with(b"mmo1") {
-            let position = (id << 32 | at as u64 / 8).to_le_bytes();
+            let position = ((id << 32) | (at as u64 / 8)).to_le_bytes();
             let record = &mut bytes[at..];
             let len = u32::from_le_bytes(record[40..44].try_into().unwrap()) as usize;
             let (flags, end) = (record[46], 128 + len);
