@@ -360,7 +360,10 @@ impl Stream {
             }
             used += FRAMED;
         }
-        self.put(&stage[..used]);
+        // Whole chunks from here, too: together.
+        let whole = used - used % blake3::CHUNK_LEN;
+        self.hasher.update(&stage[..whole]);
+        self.put(&stage[whole..used]);
     }
 
     fn key(&mut self) -> Key {
