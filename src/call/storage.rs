@@ -196,7 +196,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
     }
 
-    fn requeue(self) {
+    /// It counts as queued again: a bound on the queue that holds for the first look only would be none.
+    fn requeue(mut self) {
+        self.ticket.wait_again();
         let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
