@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
+use crate::run::Runner;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -396,6 +397,8 @@ fn seconds(time: Duration) -> String {
 /// not write one cache line.
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
+    /// What runs the pool's jobs: who has the tally of a run needs no other way to it.
+    pub(crate) runner: Arc<Runner>,
     /// How many, and the nanoseconds that they saved.
     hits: Striped,
     pub(crate) led: AtomicU64,
@@ -427,9 +430,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(name: &'static str) -> Tally {
+    pub(crate) fn new(name: &'static str, runner: &Arc<Runner>) -> Tally {
         Tally {
             name,
+            runner: Arc::clone(runner),
             hits: Striped::default(),
             led: AtomicU64::new(0),
             joined: AtomicU64::new(0),

@@ -115,7 +115,7 @@ impl Pool {
     /// ```
     pub fn current() -> Option<Pool> {
         let frame = context::current()?;
-        let engine: Arc<dyn Any + Send + Sync> = frame.pool;
+        let engine: Arc<dyn Any + Send + Sync> = frame.host;
         let engine = engine.downcast::<Engine>().ok()?;
         engine.handles.fetch_add(1, Ordering::Relaxed);
         Some(Pool { engine })

@@ -20,7 +20,7 @@ use crate::flight::slots::SlotHash;
 use crate::memo::disk::tier::Tier;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
-use crate::run::Runner;
+use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Arc, RwLock};
 
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     pub(super) on_event: Option<Listener>,
     tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
     spillers: RwLock<BTreeMap<u32, Spiller>>,
-    /// What `spawn` runs: not part of the statistics of calls.
+    /// What `spawn` runs: not part of the statistics of calls, nor counted.
     pub(super) spawned: Arc<Tally>,
     /// Who polls async bodies; `None`: the pool's own threads.
     pub(super) spawner: Option<Spawner>,
@@ -84,6 +84,7 @@ impl Engine {
         spawner: Option<Spawner>,
         recorded: Recorded,
     ) -> Arc<Engine> {
+        let spawned = Arc::new(Tally::new("a spawned closure", &runner));
         Arc::new(Engine {
             runner,
             slots: Arc::new(Table::new()),
@@ -94,7 +95,7 @@ impl Engine {
             on_event,
             tallies: RwLock::default(),
             spillers: RwLock::default(),
-            spawned: Arc::new(Tally::new("a spawned closure")),
+            spawned,
             spawner,
             #[cfg(feature = "report")]
             recorder: crate::report::record::Recorder::new(),
@@ -109,8 +110,13 @@ impl Engine {
             return Arc::clone(tally);
         }
         let mut tallies = self.tallies.write();
-        let tally = tallies.entry(identity.id).or_insert_with(|| Arc::new(Tally::new(identity.name)));
-        Arc::clone(tally)
+        let new = || Arc::new(Tally::new(identity.name, &self.runner));
+        Arc::clone(tallies.entry(identity.id).or_insert_with(new))
+    }
+
+    /// Whether there is a listener.
+    pub(super) fn is_heard(&self) -> bool {
+        self.on_event.is_some()
     }
 
     /// Tells the listener.
@@ -239,6 +245,12 @@ impl Engine {
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {
         let tallies = self.tallies.read();
         Stats::by_name(tallies.values().map(|tally| (tally.name.to_owned(), tally.stats())))
+    }
+}
+
+impl Host for Engine {
+    fn runner(&self) -> &Arc<Runner> {
+        &self.runner
     }
 }
 

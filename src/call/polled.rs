@@ -142,7 +142,7 @@ impl Sleeper {
 /// The body of a run has turned out to be a future, made at `started`.
 #[inline(never)]
 pub(super) fn begin<R: Send + Sync + 'static>(run: Run<R>, future: BodyFuture<R>, started: Instant) {
-    let (engine, flight) = (Arc::clone(&run.engine), Arc::clone(&run.flight));
+    let (engine, flight) = (Arc::clone(run.engine()), Arc::clone(&run.flight));
     let live = Box::new(Live { run, future, started });
     let state = Mutex::new(State { asleep: Some(live), waker: None });
     let body = Arc::new(Body { engine, flight, state, due: Mutex::new(None) });

@@ -3,7 +3,6 @@
 //! Bodies nest: a worker that waits for a queued task runs it on top of its own stack. So the frames of a thread form a
 //! stack of their own, and the innermost is the current one.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::task::Waker;
@@ -13,7 +12,7 @@ use super::limit::{self, Lent};
 use super::overrun::Watched;
 use super::sizing::Wait;
 use super::wait_graph::AnyNode;
-use super::{Runner, graph};
+use super::{Host, Runner, graph};
 use crate::observe::{InSpan, Span};
 use crate::sync::{Arc, Weak};
 
@@ -25,9 +24,8 @@ pub(crate) const FOREIGN_STACK: usize = 512 * 1024;
 #[derive(Clone)]
 pub(crate) struct Frame {
     pub(crate) node: AnyNode,
-    pub(crate) runner: Arc<Runner>,
-    /// The pool, for `Pool::current()`: a type that this stage does not know.
-    pub(crate) pool: Arc<dyn Any + Send + Sync>,
+    /// Its pool.
+    pub(crate) host: Arc<dyn Host>,
     /// One poll of an async body: what it awaits does not hold this thread.
     pub(crate) polled: bool,
     /// Entered with the body.
@@ -148,7 +146,8 @@ pub(crate) fn current() -> Option<Frame> {
 
 /// Whether a task of that runner is on this thread's stack (its body, or a callback it runs).
 pub(crate) fn is_inside(runner: u64) -> bool {
-    with(&FRAMES, |frames| frames.iter().any(|nested| nested.frame.runner.id == runner)).unwrap_or(false)
+    with(&FRAMES, |frames| frames.iter().any(|nested| nested.frame.host.runner().id == runner))
+        .unwrap_or(false)
 }
 
 /// Looks at the innermost frame without cloning it.
@@ -210,7 +209,7 @@ impl Drop for Entered {
 /// attempt is over.
 pub(crate) fn watch() -> Weak<Watched> {
     let Some(frame) = current() else { return Weak::new() };
-    let watched = Arc::new(Watched::new(frame.runner, worker()));
+    let watched = Arc::new(Watched::new(Arc::clone(frame.host.runner()), worker()));
     let watch = Arc::downgrade(&watched);
     let before = with(&FRAMES, |frames| frames.last_mut().and_then(|nested| nested.watched.replace(watched)));
     if let Some(before) = before.flatten() {

@@ -74,7 +74,7 @@ pub(super) fn snooze<R>(flight: &CallFlight<R>) {
 /// Why a wait was not begun that nothing would ever end.
 #[cold]
 pub(super) fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
-    let runner = &flight.origin.runner;
+    let runner = flight.origin.runner();
     let (threads, most) = (runner.threads(), runner.max_os_threads());
     Error::full(if threads < most {
         format!(

@@ -147,7 +147,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
     fn arm(&self, polled: &mut Polled) {
         let (Some(at), Some(pending)) = (self.deadline, self.pending().next()) else { return };
         let State::InFlight { flight, .. } = &pending.state else { return };
-        let runner = &flight.origin.runner;
+        let runner = flight.origin.runner();
         if polled.armed.replace(runner.id) != Some(runner.id) {
             self.ready.ring_at(at, runner);
         }
