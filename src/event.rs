@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
-use crate::run::Runner;
-use crate::sync::Arc;
+use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Weak};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
 ///
@@ -397,7 +397,8 @@ fn seconds(time: Duration) -> String {
 /// not write one cache line.
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
-    /// What runs the pool's jobs: who has the tally of a run needs no other way to it.
+    /// The pool, and what runs its jobs: who has the tally of a run needs no other way to them.
+    pub(crate) host: Weak<dyn Host>,
     pub(crate) runner: Arc<Runner>,
     /// How many, and the nanoseconds that they saved.
     hits: Striped,
@@ -430,9 +431,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(name: &'static str, runner: &Arc<Runner>) -> Tally {
+    pub(crate) fn new(name: &'static str, host: Weak<dyn Host>, runner: &Arc<Runner>) -> Tally {
         Tally {
             name,
+            host,
             runner: Arc::clone(runner),
             hits: Striped::default(),
             led: AtomicU64::new(0),

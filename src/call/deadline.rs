@@ -48,7 +48,7 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         let error = Error::timeout(Some(tally.name), self.timeout);
         // Callbacks may take long, or wait for others: not in the thread that keeps the time.
         let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
-            let (frame, ticket) = (frame(&engine, &flight), Ticket::new(&engine));
+            let (frame, ticket) = (frame(&flight), Ticket::new(&engine));
             let started = spawn(format!("{}-callbacks", tally.name), None, move || {
                 let _frame = context::enter(frame);
                 callbacks();

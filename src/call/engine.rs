@@ -22,7 +22,7 @@ use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Arc, RwLock};
+use crate::sync::{Arc, RwLock, Weak};
 
 /// The pool's slot table.
 pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
@@ -51,6 +51,7 @@ pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync
 
 /// See the [module](self).
 pub(crate) struct Engine {
+    this: Weak<Engine>,
     pub(crate) runner: Arc<Runner>,
     pub(super) slots: Arc<Slots>,
     pub(super) memory: Memory,
@@ -84,8 +85,9 @@ impl Engine {
         spawner: Option<Spawner>,
         recorded: Recorded,
     ) -> Arc<Engine> {
-        let spawned = Arc::new(Tally::new("a spawned closure", &runner));
-        Arc::new(Engine {
+        Arc::new_cyclic(|this: &Weak<Engine>| Engine {
+            spawned: Arc::new(Tally::new("a spawned closure", this.clone(), &runner)),
+            this: this.clone(),
             runner,
             slots: Arc::new(Table::new()),
             memory: Memory::new(memory),
@@ -95,7 +97,6 @@ impl Engine {
             on_event,
             tallies: RwLock::default(),
             spillers: RwLock::default(),
-            spawned,
             spawner,
             #[cfg(feature = "report")]
             recorder: crate::report::record::Recorder::new(),
@@ -110,7 +111,7 @@ impl Engine {
             return Arc::clone(tally);
         }
         let mut tallies = self.tallies.write();
-        let new = || Arc::new(Tally::new(identity.name, &self.runner));
+        let new = || Arc::new(Tally::new(identity.name, self.this.clone(), &self.runner));
         Arc::clone(tallies.entry(identity.id).or_insert_with(new))
     }
 

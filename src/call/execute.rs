@@ -25,9 +25,9 @@ use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::Permit;
 use crate::memo::history::Fate;
 use crate::observe::Span;
-use crate::run::context::{self, Entered, Frame};
+use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
-use crate::run::wait_graph::{AnyNode, Node};
+use crate::run::wait_graph::Node;
 use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, now};
@@ -111,7 +111,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
     /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
     fn abandon(self) {
-        let _frame = context::enter(frame(self.engine(), &self.flight));
+        let _frame = context::enter(frame(&self.flight));
         let _ = contain(|| drop(self));
     }
 
@@ -121,7 +121,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         self.ticket.start();
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine().runner.id);
-        let frame = context::enter(frame(self.engine(), &self.flight));
+        let frame = context::enter(frame(&self.flight));
         if self.stage != Stage::Compute {
             #[cfg(feature = "report")]
             let asked = now();
@@ -381,9 +381,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 }
 
 /// What a thread knows while it runs a body, or its callbacks.
-pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
-    let (node, host) = (Arc::clone(flight) as AnyNode, Arc::clone(engine) as Arc<dyn Host>);
-    Frame { node, host, span: flight.origin.span.clone(), polled: false }
+pub(super) fn frame<R: Send + Sync + 'static>(flight: &Arc<CallFlight<R>>) -> Frame {
+    Frame { body: Arc::clone(flight) as _, span: flight.origin.span.clone(), polled: false }
 }
 
 impl Engine {
@@ -440,6 +439,16 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
         if let Some(run) = self.cell.start() {
             run.abandon();
         }
+    }
+}
+
+impl<R: Send + Sync + 'static> Body for CallFlight<R> {
+    fn runner(&self) -> &Arc<Runner> {
+        self.origin.runner()
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        self.origin.tally.host.upgrade()
     }
 }
 

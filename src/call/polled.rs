@@ -257,7 +257,7 @@ impl<R: Send + Sync + 'static> Body<R> {
     }
 
     fn frame(&self) -> Frame {
-        frame(&self.engine, &self.flight)
+        frame(&self.flight)
     }
 
     fn is_unwanted(&self) -> bool {

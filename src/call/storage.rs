@@ -152,7 +152,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             return Some(self);
         }
         self.ticket.start();
-        let _frame = context::enter(frame(self.engine(), &self.flight));
+        let _frame = context::enter(frame(&self.flight));
         match self.look(&tier, &core, &key) {
             Found::Value(outcome, meta) => self.found(outcome, &meta),
             Found::Nothing(fate) => {

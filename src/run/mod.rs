@@ -10,7 +10,7 @@
 //! 8. [`overrun`] — bodies that run beyond their timeout.
 //! 9. [`asleep`] — how a thread sleeps; what one of rayon's does meanwhile.
 //! 10. [`job`] — a unit of work, the job that holds it, and who may run jobs; [`executors`] — rayon's threads, tokio's.
-//! 11. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 11. [`ticket`] — one unit's share in its pool, from admission to its last callback; [`load`] the figures it changes.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -29,6 +29,7 @@ pub(crate) mod executors;
 mod idle;
 mod job;
 pub(crate) mod limit;
+mod load;
 pub(crate) mod overrun;
 pub(crate) mod sizing;
 mod ticket;
@@ -46,12 +47,13 @@ use crossbeam_utils::CachePadded;
 
 use crate::contain::contain;
 use crate::event::{Event, Listener, tell};
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, JoinHandle, Mutex, OnceLock, Weak, now};
 use asleep::asleep;
 use idle::Idle;
 pub(crate) use job::Unit;
 pub use job::{Executor, Job};
+use load::Load;
 use sizing::Sizing;
 pub(crate) use ticket::{Host, Ticket};
 
@@ -120,19 +122,6 @@ pub(crate) struct Runner {
     timer: timer::Timer,
 }
 
-/// What every job changes, those who submit and those who run: on lines of its own, so that they do not fetch each other's
-/// writes with what they only read.
-#[derive(Default)]
-struct Load {
-    /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
-    /// sides, so it changes nothing here.
-    demand: AtomicI64,
-    tickets: AtomicUsize,
-    /// Units that have not started: what the queue's bound counts.
-    waiting: AtomicUsize,
-    running: AtomicUsize,
-}
-
 /// How long a submission waits for room in the queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Patience {
@@ -183,30 +172,6 @@ impl Runner {
         })
     }
 
-    /// Room in the queue for the unit of a ticket: waits for it, unless this is one of the pool's own tasks (whose nested work
-    /// passes the bound, or it would deadlock).
-    fn admit(&self, patience: Patience) -> Result<(), Refused> {
-        let inside = context::is_inside(self.id);
-        match self.mode.load(Ordering::SeqCst) {
-            OPEN => {}
-            DRAINING if inside => {}
-            _ => return Err(Refused::Shutdown),
-        }
-        if inside {
-            self.load.waiting.fetch_add(1, Ordering::SeqCst);
-        } else {
-            while !self.take_place() {
-                if !self.await_place(patience) {
-                    return Err(Refused::QueueFull);
-                }
-                if self.mode.load(Ordering::SeqCst) != OPEN {
-                    return Err(Refused::Shutdown);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
     pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), io::Error> {
         if let Some(executor) = &self.plan.executor {
@@ -233,7 +198,7 @@ impl Runner {
     /// How many jobs there should be in the queue at most. (How many there are is told by the demand for workers: to ask the
     /// queue would be to read what all of them write.)
     fn known(&self) -> i64 {
-        let known = 2 * self.load.waiting.load(Ordering::Relaxed) + self.polls.load(Ordering::Relaxed);
+        let known = 2 * self.load.waiting() + self.polls.load(Ordering::Relaxed);
         i64::try_from(known).unwrap_or(i64::MAX)
     }
 
@@ -306,7 +271,7 @@ impl Runner {
 
     /// Units that have not started.
     pub(crate) fn queued(&self) -> usize {
-        self.load.waiting.load(Ordering::Relaxed)
+        self.load.waiting()
     }
 
     /// A poll of an async body, which has started long ago, is about to be queued.
@@ -321,7 +286,7 @@ impl Runner {
 
     /// Bodies that run.
     pub(crate) fn running(&self) -> usize {
-        self.load.running.load(Ordering::Relaxed)
+        self.load.running()
     }
 
     /// Those of them that run beyond their timeout.
@@ -332,13 +297,6 @@ impl Runner {
     /// Tells the listener, which is user code: no lock is held.
     fn emit(&self, event: &Event<'_>) {
         tell(self.plan.on_event.as_ref(), event);
-    }
-
-    fn take_place(&self) -> bool {
-        self.load
-            .waiting
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < self.plan.queue).then_some(n + 1))
-            .is_ok()
     }
 
     /// Waits until there may be room, or the pool ends. `false`: out of patience.
@@ -355,7 +313,7 @@ impl Runner {
         // A wake-up that comes with the deadline is used, or it would be lost to the others.
         let may_be_room = asleep(deadline, |until| {
             let mut gate = self.gate.lock();
-            while self.load.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+            while self.load.waiting() >= self.plan.queue && self.is_open() {
                 gate = match until {
                     None => self.opened.wait(gate),
                     Some(at) if now() < at => self.opened.wait_until(gate, at),
@@ -368,8 +326,8 @@ impl Runner {
         may_be_room.is_some()
     }
 
-    fn give_place(&self) {
-        self.load.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// There may be room in the queue.
+    fn tell_of_place(&self) {
         if self.blocked_submitters.load(Ordering::SeqCst) > 0 {
             // Taking the gate orders this after a submitter's last look at `waiting`.
             self.open_gate();
@@ -393,7 +351,7 @@ impl Runner {
         let waker = waker.clone();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
-        if self.load.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+        if self.load.waiting() >= self.plan.queue && self.is_open() {
             gate.push(waker);
             return true;
         }
@@ -462,7 +420,7 @@ impl Runner {
     }
 
     fn is_over(&self) -> bool {
-        !self.is_open() && self.load.tickets.load(Ordering::SeqCst) == 0
+        !self.is_open() && self.load.is_none()
     }
 
     fn end_if_idle(&self) {

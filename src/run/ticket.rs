@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{Patience, Refused, Runner};
+use super::{DRAINING, OPEN, Patience, Refused, Runner, context};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 
@@ -32,15 +32,34 @@ enum Stage {
 impl<H: Host> Ticket<H> {
     /// A share without a unit.
     pub(crate) fn new(host: &Arc<H>) -> Self {
-        host.runner().load.tickets.fetch_add(1, Ordering::SeqCst);
+        host.runner().load.add();
         Ticket { host: Arc::clone(host), stage: Stage::Admitted }
     }
 
-    /// The right to queue one unit.
+    /// The right to queue one unit: waits for room in the queue, unless this is one of the pool's own tasks (whose nested
+    /// work passes the bound, or it would deadlock).
     pub(crate) fn admit(host: &Arc<H>, patience: Patience) -> Result<Self, Refused> {
-        let mut ticket = Ticket::new(host);
-        host.runner().admit(patience)?;
-        ticket.stage = Stage::Queued;
+        let runner = host.runner();
+        let inside = context::is_inside(runner.id);
+        let bound = if inside { usize::MAX } else { runner.plan.queue };
+        let mut ticket = match runner.load.admit(bound) {
+            true => Ticket { host: Arc::clone(host), stage: Stage::Queued },
+            false => Ticket::new(host),
+        };
+        match runner.mode.load(Ordering::SeqCst) {
+            OPEN => {}
+            DRAINING if inside => {}
+            _ => return Err(Refused::Shutdown),
+        }
+        while let Stage::Admitted = ticket.stage {
+            if runner.load.queue(bound) {
+                ticket.stage = Stage::Queued;
+            } else if !runner.await_place(patience) {
+                return Err(Refused::QueueFull);
+            } else if !runner.is_open() {
+                return Err(Refused::Shutdown);
+            }
+        }
         Ok(ticket)
     }
 
@@ -52,25 +71,33 @@ impl<H: Host> Ticket<H> {
     /// The unit is set aside before its body has begun.
     pub(crate) fn pause(&mut self) {
         if let Stage::Started = self.stage {
-            self.host.runner().load.running.fetch_sub(1, Ordering::Relaxed);
+            self.host.runner().load.set_aside();
             self.stage = Stage::Admitted;
         }
     }
 
     /// The unit waits again, for a slot: it counts as queued.
     pub(crate) fn wait_again(&mut self) {
-        self.pause();
-        self.host.runner().load.waiting.fetch_add(1, Ordering::SeqCst);
+        let load = &self.host.runner().load;
+        match self.stage {
+            Stage::Admitted => _ = load.queue(usize::MAX),
+            Stage::Queued => {}
+            Stage::Started => load.wait_again(),
+        }
         self.stage = Stage::Queued;
     }
 
     /// The unit starts: its place in the queue is free.
     pub(crate) fn start(&mut self) {
         let runner = self.host.runner();
-        if let Stage::Queued = self.stage {
-            runner.give_place();
+        match self.stage {
+            Stage::Admitted => runner.load.go_on(),
+            Stage::Queued => {
+                runner.load.start();
+                runner.tell_of_place();
+            }
+            Stage::Started => {}
         }
-        runner.load.running.fetch_add(1, Ordering::Relaxed);
         self.stage = Stage::Started;
     }
 }
@@ -78,14 +105,16 @@ impl<H: Host> Ticket<H> {
 impl<H: Host> Drop for Ticket<H> {
     fn drop(&mut self) {
         let runner = self.host.runner();
-        match self.stage {
-            Stage::Admitted => {}
-            Stage::Queued => runner.give_place(),
-            Stage::Started => {
-                runner.load.running.fetch_sub(1, Ordering::Relaxed);
+        let last = match self.stage {
+            Stage::Admitted => runner.load.remove_aside(),
+            Stage::Queued => {
+                let last = runner.load.remove_waiting();
+                runner.tell_of_place();
+                last
             }
-        }
-        if runner.load.tickets.fetch_sub(1, Ordering::SeqCst) == 1 {
+            Stage::Started => runner.load.remove(),
+        };
+        if last {
             runner.end_if_idle();
         }
     }

@@ -156,7 +156,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
     /// Enters the wait in the graph if a body polls it. `Ok(false)`: look again, `Err`: it could never end.
     fn suspend(&self, polled: &mut Polled, cx: &Context<'_>) -> Result<bool, Error> {
         let frame = context::current();
-        let waiter = frame.as_ref().map(|frame| frame.node.id());
+        let waiter = frame.as_ref().map(|frame| frame.body.id());
         let first = polled.waiter != waiter;
         if first {
             polled.leave(self);
@@ -166,7 +166,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waker = Waker::from(Arc::clone(&self.ready));
         if frame.polled {
-            let told = |node| graph().await_polled(&frame.node, node, &waker);
+            let told = |node| graph().await_polled(&frame.node(), node, &waker);
             return match nodes.iter().find_map(told) {
                 None => Ok(true),
                 Some(path) => {
