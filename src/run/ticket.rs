@@ -40,6 +40,8 @@ impl<H: Host> Ticket<H> {
     /// work passes the bound, or it would deadlock).
     pub(crate) fn admit(host: &Arc<H>, patience: Patience) -> Result<Self, Refused> {
         let runner = host.runner();
+        #[cfg(feature = "rayon")]
+        runner.crews.asked();
         let inside = context::is_inside(runner.id);
         let bound = if inside { usize::MAX } else { runner.plan.queue };
         let mut ticket = match runner.load.admit(bound) {
