@@ -9,8 +9,9 @@ use serde::{Serialize, Serializer};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
-use crate::sync::Arc;
+use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Weak};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
 ///
@@ -146,6 +147,15 @@ pub enum Event<'a> {
         function: &'a str,
         /// What was wrong.
         reason: &'a str,
+    },
+    /// An entry on disk is sound, but this build can't read it: it was stored by a build with another feature, or by a later
+    /// version of this crate. Its call is computed again, and stored so that both builds can read it. Told once in the
+    /// life of a pool for each thing that is needed, and not counted: the entry is a miss like others.
+    OtherBuild {
+        /// The function's name.
+        function: &'a str,
+        /// What this build lacks.
+        needs: &'static str,
     },
     /// The disk tier has stopped working; calls are computed, and kept in memory. Told once until it recovers.
     StoreFailed {
@@ -396,6 +406,9 @@ fn seconds(time: Duration) -> String {
 /// not write one cache line.
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
+    /// The pool, and what runs its jobs: who has the tally of a run needs no other way to them.
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) runner: Arc<Runner>,
     /// How many, and the nanoseconds that they saved.
     hits: Striped,
     pub(crate) led: AtomicU64,
@@ -427,9 +440,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(name: &'static str) -> Tally {
+    pub(crate) fn new(name: &'static str, host: Weak<dyn Host>, runner: &Arc<Runner>) -> Tally {
         Tally {
             name,
+            host,
+            runner: Arc::clone(runner),
             hits: Striped::default(),
             led: AtomicU64::new(0),
             joined: AtomicU64::new(0),

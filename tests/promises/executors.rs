@@ -206,6 +206,23 @@ mod on_rayon {
         });
     }
 
+    /// A body that rayon's threads asked for can't run what it waits for itself: nested calls take a thread each, and soon there
+    /// are no more.
+    #[test]
+    fn nested_calls_that_rayons_threads_asked_for() {
+        fn sum() -> Func<u32, u64> {
+            Func::fallible("executors::sum", |n: u32| -> Result<u64, Error> {
+                let pool = Pool::current().expect("inside a task");
+                Ok(u64::from(n) + if n == 0 { 0 } else { *pool.run(sum().call(n - 1))? })
+            })
+        }
+        in_time(|| {
+            let pool = build(Pool::builder().threads(1).max_os_threads(2));
+            assert_eq!(*threads(2).install(|| pool.run(sum().call(100))).unwrap(), 5050);
+            assert_usable(&pool);
+        });
+    }
+
     /// Bodies on rayon's threads that wait for tasks of another pool, whose bodies need rayon's threads.
     #[test]
     fn bodies_on_rayons_threads_that_wait_for_bodies_that_need_them() {

@@ -16,8 +16,8 @@ use crate::work::Task;
 /// How long one process may take.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// The same, where a hang is what is looked for: a hundred times what it takes.
-const SHORT_LIMIT: Duration = Duration::from_secs(30);
+/// The same, where a hang is what is looked for: some fifty times what it takes.
+const SHORT_LIMIT: Duration = Duration::from_secs(15);
 
 /// How to start the measured processes.
 pub(crate) struct Launcher {

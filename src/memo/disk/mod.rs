@@ -1,7 +1,8 @@
 //! The disk tier: results that outlive the process and are shared between processes.
 //!
 //! 1. [`tier`] — what a pool sees: look, claim, put, forget; what it does about trouble.
-//! 2. [`writer`] — the one thread that writes behind; [`health`] when it is worth trying; [`unwritten`] what a flush tells.
+//! 2. [`writer`] — the one thread that writes behind; [`pause`] its rests; [`health`] when it is worth trying; [`unwritten`]
+//!    what a flush tells, [`telling`] what the listener is told.
 //! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back; [`pending`] what is on its way.
 //! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one; [`current`] which
 //!    one a pool uses.
@@ -28,6 +29,7 @@ pub(crate) mod io;
 mod log;
 mod map;
 pub(crate) mod owners;
+mod pause;
 pub(crate) mod payload;
 mod pending;
 pub(crate) mod put;
@@ -35,6 +37,7 @@ mod rebuild;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod store;
+mod telling;
 pub(crate) mod tier;
 mod unwritten;
 mod writer;

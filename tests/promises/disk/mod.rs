@@ -7,12 +7,13 @@
 //! 5. [`trust`]: whom the directory is opened for.
 //! 6. [`explain`]: why a call would miss, and what was counted.
 //! 7. [`flushes`]: what is said of what could not be written.
-//! 8. [`golden`]: what the first version of the format wrote.
+//! 8. [`golden`]: what the first version of the format wrote; [`builds`]: what a later one may write.
 //! 9. [`warm`]: a `map` over what is on disk.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
 mod bounds;
+mod builds;
 mod explain;
 mod flushes;
 mod forgetting;
@@ -210,6 +211,7 @@ fn child() {
         "read as" => explain::read_as(&place, n),
         "store text" => values::store_text(&place, n),
         "load text" => values::load_text(&place, n),
+        "refuse text" => values::refuse_text(&place, n),
         other => panic!("no such role: {other}"),
     }
 }
