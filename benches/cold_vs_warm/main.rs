@@ -3,7 +3,9 @@
 //! `cargo bench --bench cold_vs_warm` measures workloads in several states (round by round, in turns), single calls in each
 //! tier, and how costs grow; it writes `report.html`, `report.md` and `report.json` (`docs/report.md`) to `target/report`,
 //! and then lets criterion time the passes one by one. About ten minutes. `-- --report` leaves criterion out; `-- --test`
-//! runs everything once on tiny input. `MEMOPOOL_LONG=1` adds ten million entries on disk.
+//! runs everything once on tiny input. `MEMOPOOL_LONG=1` adds ten million entries on disk. `-- --only 'small call'` measures
+//! the workloads of which that is a part of the name (`arguments` and `results`: how costs grow with their size), and writes no report; with `--state 'cold, with disk'`, only the states
+//! of which that is a part, for a profiler; `--rounds 50` that often.
 //!
 //! 1. [`workloads`] — what is done; [`corpus`] a pipeline over real files, [`fetch`] one that waits for a server.
 //! 2. [`states`] — what is there when it begins; one round of each.
@@ -99,6 +101,7 @@ fn measure(
     work: &Path,
     list: Option<&Path>,
     rounds: usize,
+    only: &Only,
 ) -> Measured {
     let mut times: Vec<Result<Vec<Duration>, String>> = State::ALL.map(|_| Ok(Vec::new())).to_vec();
     let mut runs = [None; State::ALL.len()];
@@ -107,6 +110,9 @@ fn measure(
         for _ in 0..rounds {
             for (nth, state) in State::ALL.into_iter().enumerate() {
                 let Ok(measured) = &mut times[nth] else { continue };
+                if !only.has_state(state) {
+                    continue;
+                }
                 match stage.round(state) {
                     Ok(round) => {
                         measured.push(round.took);
@@ -127,6 +133,7 @@ fn measure(
             why: None,
         };
         match times {
+            Ok(times) if times.is_empty() => {}
             Ok(mut times) => {
                 times.sort();
                 let at =
@@ -173,7 +180,34 @@ impl Drop for Work {
     }
 }
 
-fn report(size: Size, outside: &Outside) -> Result<(), Failure> {
+/// What is asked for on the command line, if not all.
+#[derive(Default)]
+struct Only {
+    workload: Option<String>,
+    state: Option<String>,
+    rounds: Option<usize>,
+}
+
+impl Only {
+    fn asked(args: &[String]) -> Result<Only, Failure> {
+        let value = |option: &str| {
+            let at = args.iter().position(|arg| arg == option);
+            at.map(|at| args.get(at + 1).cloned().ok_or(format!("{option}: what?"))).transpose()
+        };
+        let rounds = value("--rounds")?.map(|rounds| rounds.parse()).transpose()?;
+        Ok(Only { workload: value("--only")?, state: value("--state")?, rounds })
+    }
+
+    fn has_workload(&self, name: &str) -> bool {
+        self.workload.as_ref().is_none_or(|part| name.contains(&**part))
+    }
+
+    fn has_state(&self, state: State) -> bool {
+        self.state.as_ref().is_none_or(|part| state.name().contains(&**part))
+    }
+}
+
+fn report(size: Size, outside: &Outside, only: &Only) -> Result<(), Failure> {
     let work = Work::new("work")?;
     let list = work.0.join("sources");
     if let Ok(sources) = &outside.sources {
@@ -190,7 +224,7 @@ fn report(size: Size, outside: &Outside) -> Result<(), Failure> {
     };
     let mut widths = vec![1, all_threads()];
     widths.dedup();
-    for name in NAMES {
+    for name in NAMES.into_iter().filter(|name| only.has_workload(name)) {
         let workload = match workloads::named(name, size, outside) {
             Ok(workload) => workload,
             Err(why) => {
@@ -204,11 +238,16 @@ fn report(size: Size, outside: &Outside) -> Result<(), Failure> {
                 continue;
             }
             let rounds = if whole { size.of(3, 1) } else { size.of(9, 1) };
-            let measured = measure(&workload, size, *threads, &work.0, list, rounds);
+            let rounds = only.rounds.unwrap_or(rounds);
+            let measured = measure(&workload, size, *threads, &work.0, list, rounds, only);
             print(&measured);
             results.workloads.push(measured);
             work.clear();
         }
+    }
+    if let Some(part) = &only.workload {
+        scaling::print(part, size, &work.0);
+        return Ok(());
     }
     println!("hit rate, latency, break-even …");
     results.hit_rate = tiers::hit_rates(size, &work.0);
@@ -301,8 +340,9 @@ fn bench() -> Result<(), Failure> {
     let has = |option: &str| args.iter().any(|arg| arg == option);
     let size = if has("--test") { Size::Quick } else { Size::Full };
     let outside = Outside { server: fetch::serve()?, sources: Sources::find() };
-    report(size, &outside)?;
-    match has("--report") {
+    let only = Only::asked(&args)?;
+    report(size, &outside, &only)?;
+    match has("--report") || only.workload.is_some() {
         true => Ok(()),
         false => criterion(size, &outside, Criterion::default().configure_from_args()),
     }

@@ -24,6 +24,19 @@ pub(crate) fn all(size: Size, work: &Path) -> Vec<Scaling> {
     all
 }
 
+/// Prints how costs grow with `part` (the size of `arguments` or `results`), and nothing else.
+pub(crate) fn print(part: &str, size: Size, work: &Path) {
+    let scaling = match part {
+        "arguments" => arguments(size),
+        "results" => results(size, work),
+        _ => return,
+    };
+    for Curve { name, points } in &scaling.curves {
+        println!("{name}");
+        points.iter().for_each(|(x, nanos)| println!("  {x:>12}{nanos:>16.1} ns"));
+    }
+}
+
 #[derive(Default)]
 struct Curves(Vec<Curve>);
 

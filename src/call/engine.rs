@@ -115,6 +115,12 @@ impl Engine {
         Arc::clone(tally)
     }
 
+    /// For tests of what only needs one.
+    #[cfg(test)]
+    pub(crate) fn any_tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.spawned)
+    }
+
     /// Whether there is a listener.
     pub(super) fn is_heard(&self) -> bool {
         self.on_event.is_some()

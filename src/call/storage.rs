@@ -46,6 +46,7 @@ use crate::memo::disk::functions::Version;
 use crate::memo::disk::owners::NestedWait;
 use crate::memo::disk::payload::{Meta, Packed, Payload};
 use crate::memo::disk::put::{Permit, Put};
+use crate::memo::disk::store::Hint;
 use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
@@ -103,7 +104,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         // Once: it is a hash.
         let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            match self.look(&tier, &core, &key) {
+            match self.look(&tier, &core, &key, None) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
                 Found::Nothing(fate) => self.lacks(fate),
             }
@@ -124,7 +125,7 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
+                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key, None)
             {
                 return Next::Found(outcome, meta);
             }
@@ -148,12 +149,10 @@ impl<R: Send + Sync + 'static> Run<R> {
             return Some(self);
         };
         let key = *key.key().as_bytes();
-        if !tier.is_at_hand(&key) {
-            return Some(self);
-        }
+        let Some(hint) = tier.at_hand(&key) else { return Some(self) };
         self.ticket.start();
         let _frame = context::enter(frame(&self.flight));
-        match self.look(&tier, &core, &key) {
+        match self.look(&tier, &core, &key, Some(hint)) {
             Found::Value(outcome, meta) => self.found(outcome, &meta),
             Found::Nothing(fate) => {
                 self.lacks(fate);
@@ -171,9 +170,9 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32], hint: Option<Hint>) -> Found<Outcome<R>> {
         let now = || self.engine().reads_at();
-        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), now);
+        let found = read_at(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
         if let Found::Nothing(Some(fate)) = &found {
             self.engine().note(&self.flight.origin, *fate);
@@ -196,7 +195,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
     }
 
-    fn requeue(self) {
+    /// It counts as queued again: a bound on the queue that holds for the first look only would be none.
+    fn requeue(mut self) {
+        self.ticket.wait_again();
         let (engine, flight, lane) = (Arc::clone(self.engine()), Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
@@ -220,6 +221,18 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tally: impl FnOnce() -> Arc<Tally>,
     now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
+    read_at(tier, core, key, None, tally, now)
+}
+
+/// The same, of a key that is at hand.
+fn read_at<R: Send + Sync + 'static>(
+    tier: &Tier,
+    core: &Core<R>,
+    key: &[u8; 32],
+    hint: Option<Hint>,
+    tally: impl FnOnce() -> Arc<Tally>,
+    now: impl Fn() -> u64,
+) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
     let decode = |meta: &Meta, payload: Payload<'_>| {
         let decoded = contain(|| match (meta.is_error(), format.revive, payload) {
@@ -231,7 +244,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
         });
         decoded.unwrap_or_else(|panic| Err(Undecodable::Malformed(format!("decoding panicked: {panic}"))))
     };
-    tier.look(key, tally, now, decode)
+    tier.look(key, hint, tally, now, decode)
 }
 
 /// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process; `under`: the key

@@ -14,6 +14,13 @@ const MEDIUM: usize = 512;
 /// Bytes that are gathered before they go to the hasher: BLAKE3 works on several KiB at once much faster than on one.
 const STAGE: usize = 4096;
 
+/// As many as it works on at once, with the widest registers there are: gathered for a [long list](Stream::put_runs) of bytes,
+/// which is cut into runs and so can't be hashed where it lies.
+const WIDE: usize = 16 << 10;
+
+/// From here on a list of bytes is long.
+const LONG: usize = 4096;
+
 /// The bytes of one call.
 pub(super) struct Out<'a> {
     /// Closed while bytes go elsewhere, so that the fast path has one thing to check.
@@ -116,6 +123,13 @@ impl<'a> Out<'a> {
     /// A sequence of `u8`, as its elements one by one would give it.
     pub(super) fn byte_list(&mut self, bytes: &[u8]) {
         self.put([tag::SEQ]);
+        let (whole, bytes) = match bytes.len() {
+            LONG.. => bytes.as_chunks(),
+            _ => (&[][..], bytes),
+        };
+        if !whole.is_empty() {
+            self.stream().put_runs(whole);
+        }
         for run in bytes.chunks(RUN) {
             self.put([tag::RUN, run.len() as u8]);
             self.put_slice(run);
@@ -161,20 +175,24 @@ impl<'a> Out<'a> {
     }
 
     fn put_medium(&mut self, bytes: &[u8]) {
-        let medium = self.medium.get_or_insert_with(|| {
-            let mut all = [0; MEDIUM];
-            all[..INLINE].copy_from_slice(&self.small.bytes());
-            Medium { len: self.small.close(), bytes: all }
-        });
+        let medium = self.medium.get_or_insert_with(|| Medium::after(&mut self.small));
         let end = medium.len + bytes.len();
         if let Some(room) = medium.bytes.get_mut(medium.len..end) {
             room.copy_from_slice(bytes);
             medium.len = end;
         } else {
-            let stream = self.stream.insert(Stream::new(self.digest));
-            stream.put(&medium.bytes[..medium.len]);
-            stream.put(bytes);
+            self.stream().put(bytes);
         }
+    }
+
+    /// Where all bytes go from now on. (Not what is to be sorted.)
+    fn stream(&mut self) -> &mut Stream {
+        self.stream.get_or_insert_with(|| {
+            let medium = self.medium.get_or_insert_with(|| Medium::after(&mut self.small));
+            let mut stream = Stream::new(self.digest);
+            stream.put(&medium.bytes[..medium.len]);
+            stream
+        })
     }
 
     /// From here to [`sorted`](Self::sorted) all goes to the scratch.
@@ -268,6 +286,15 @@ struct Medium {
     bytes: [u8; MEDIUM],
 }
 
+impl Medium {
+    /// Goes on behind a small buffer, which takes no more.
+    fn after(small: &mut Small) -> Self {
+        let mut bytes = [0; MEDIUM];
+        bytes[..INLINE].copy_from_slice(&small.bytes());
+        Self { len: small.close(), bytes }
+    }
+}
+
 /// The hasher for large arguments.
 struct Stream {
     hasher: blake3::Hasher,
@@ -307,6 +334,36 @@ impl Stream {
         } else {
             self.hasher.update(rest);
         }
+    }
+
+    /// Runs of bytes with their frames. The stage for them is here, and not with the other, because a frame of so many bytes
+    /// has its price at each call.
+    #[inline(never)]
+    fn put_runs(&mut self, runs: &[[u8; RUN]]) {
+        const FRAMED: usize = 2 + RUN;
+        let mut stage = [0; WIDE + FRAMED];
+        let mut used = self.used;
+        stage[..used].copy_from_slice(&self.stage[..used]);
+        self.used = 0;
+        // The hasher takes as many at once as what it has had can be divided by.
+        let mut end = WIDE - self.hasher.count() as usize % WIDE;
+        for run in runs {
+            if used >= end {
+                self.hasher.update(&stage[..end]);
+                stage.copy_within(end..used, 0);
+                used -= end;
+                end = WIDE;
+            }
+            if let Some(room) = stage[used..].first_chunk_mut::<FRAMED>() {
+                room[..2].copy_from_slice(&[tag::RUN, RUN as u8]);
+                room[2..].copy_from_slice(run);
+            }
+            used += FRAMED;
+        }
+        // Whole chunks from here, too: together.
+        let whole = used - used % blake3::CHUNK_LEN;
+        self.hasher.update(&stage[..whole]);
+        self.put(&stage[whole..used]);
     }
 
     fn key(&mut self) -> Key {

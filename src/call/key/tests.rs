@@ -446,9 +446,9 @@ fn after_a_panic_in_serialize_the_argument_is_known() {
 #[test]
 fn a_list_of_bytes_has_one_key_however_it_is_encoded() {
     // A result computed for a `Vec<u8>` is not found again when it is passed on its own, or by a function of `#[memo]`.
-    for len in
-        [0, 1, 45, 46, 47, 48, 51, 127, 128, 129, 130, 256, 500, 512, 513, 4_000, 4_096, 5_000, 100_000]
-    {
+    let short = [0, 1, 45, 46, 47, 48, 51, 127, 128, 129, 130, 256, 500, 512, 513, 4_000, 4_095];
+    let long = [4_096, 4_097, 5_000, 12_100, 16_100, 16_128, 16_384, 28_500, 100_000, 1 << 20];
+    for len in short.into_iter().chain(long) {
         let value: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
         let by_element = slot(&value);
         let mut encoder = Encoder::new(&DIGEST, 1, true);
@@ -460,6 +460,16 @@ fn a_list_of_bytes_has_one_key_however_it_is_encoded() {
         fast.arg(1, "a", &7u8).and_then(|()| fast.bytes(2, "b", &value)).expect("encodes");
         fast.arg(3, "c", "end").expect("encodes");
         assert!(slow.finish() == fast.finish(), "{len} bytes among others");
+        // The hasher begins the list at any place.
+        for before in [3, 600, 4_090, 4_096, 28_671, 50_000] {
+            let (mut slow, mut fast) = (Encoder::new(&DIGEST, 1, true), Encoder::new(&DIGEST, 1, true));
+            let text = "x".repeat(before);
+            slow.arg(1, "a", &text).and_then(|()| slow.arg(2, "b", &value)).expect("encodes");
+            fast.arg(1, "a", &text).and_then(|()| fast.bytes(2, "b", &value)).expect("encodes");
+            slow.arg(3, "c", &value).expect("encodes");
+            fast.bytes(3, "c", &value).expect("encodes");
+            assert!(slow.finish() == fast.finish(), "{len} bytes, twice, behind {before}");
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! `forget` and `forget_function` write a record of their own, without a payload, so that a rebuilt index forgets, too.
 //! `clear` deletes the segments.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -112,16 +113,17 @@ impl Store {
     /// Writes records that lie one after the other.
     fn write_run(&self, puts: &[Arc<Put>], run: &[(usize, Place)]) -> io::Result<()> {
         let [(_, first), ..] = run else { return Ok(()) };
-        let mut bytes = Vec::with_capacity(run.iter().map(|(_, place)| place.len as usize).sum());
-        for (at, place) in run {
+        let mut gathered = Gathered { store: self, bytes: BUFFER.take(), at: first.position };
+        let written = run.iter().try_for_each(|(at, place)| {
             let put = &puts[*at];
-            let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { continue };
+            let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { return Ok(()) };
             let header = put.header(payload.len() as u64, *hash);
-            bytes.extend_from_slice(&header.encode(payload, place.position, &self.seal));
-            bytes.extend_from_slice(payload);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-        }
-        self.append_dirty(first.position, &bytes)
+            gathered.add(&header.encode(payload, place.position, &self.seal), payload, *place)
+        });
+        let written = written.and_then(|()| gathered.write());
+        gathered.bytes.clear();
+        BUFFER.set(gathered.bytes);
+        written
     }
 
     /// Writes bytes where the caller alone may write. They are to be synced: said afterwards, so that a sync that comes
@@ -228,6 +230,61 @@ impl Store {
         self.segments.sync_names()?;
         self.index().flush()
     }
+}
+
+/// Records on their way into a segment: short ones together, long ones from where they lie.
+struct Gathered<'a> {
+    store: &'a Store,
+    bytes: Vec<u8>,
+    /// Where they begin.
+    at: Position,
+}
+
+impl Gathered<'_> {
+    /// Adds a record, which begins where the last one ended.
+    fn add(&mut self, header: &[u8], payload: &[u8], place: Place) -> io::Result<()> {
+        if self.bytes.len() + header.len() + payload.len().min(LONG) > GATHERED {
+            self.write()?;
+        }
+        if self.bytes.is_empty() {
+            self.at = place.position;
+        }
+        self.bytes.extend_from_slice(header);
+        let (long, short) = match payload.len() {
+            // What is left of it fills up with zeros to eight bytes.
+            LONG.. => payload.split_at(payload.len() & !7),
+            _ => (&[][..], payload),
+        };
+        if !long.is_empty() {
+            self.write()?;
+            let position = place.position;
+            let at = |offset: usize| Position::new(position.segment(), position.offset() + offset as u64);
+            self.store.append_dirty(at(header.len()), long)?;
+            self.at = at(header.len() + long.len());
+        }
+        self.bytes.extend_from_slice(short);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        let written = self.store.append_dirty(self.at, &self.bytes);
+        self.bytes.clear();
+        written
+    }
+}
+
+/// So many bytes of records are written at once: few system calls, and a buffer that stays in the cache.
+const GATHERED: usize = 256 << 10;
+
+/// A payload of so many bytes is not copied.
+const LONG: usize = 32 << 10;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Writing<'_> {

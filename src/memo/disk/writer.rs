@@ -1,7 +1,7 @@
 //! Writing behind: one thread per pool takes finished results and writes them in batches.
 //!
 //! It takes what there is and writes it at once, so a lone result is on its way to the disk some microseconds after it is
-//! finished, and under load a batch is as large as what was finished during the last one. What waits is bounded in bytes:
+//! finished; then it [rests](super::pause) for [`REST`] while others gather, or until a flush or [`MUCH`] waits. What waits is bounded in bytes:
 //! a worker that finishes while more waits is held back ([`Writer::hold_back`]), and beyond twice as much, results are
 //! dropped, since a disk that does not keep up must not stop the pool.
 //!
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use super::functions::Version;
+use super::pause::Pause;
 use super::put::{Note, Put};
 use super::tier::Shared;
 use super::unwritten::By;
@@ -34,6 +35,12 @@ use crate::sync::{Arc, Condvar, JoinHandle, Mutex, now, spawn};
 /// A batch ends at so many bytes, or so many entries.
 const BATCH_BYTES: u64 = 4 << 20;
 const BATCH_ENTRIES: usize = 4096;
+
+/// How long results gather after a batch. (Another process may wait for one of them: not too long.)
+const REST: Duration = Duration::from_micros(500);
+
+/// So many bytes are worth a batch: no more need to gather.
+const MUCH: u64 = 1 << 20;
 
 /// How long a worker is held back at most.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -77,6 +84,7 @@ struct Backlog {
     bytes: AtomicU64,
     gate: Mutex<()>,
     drained: Condvar,
+    pause: Pause,
     turn: Mutex<()>,
     /// Since when something waits and nobody writes, in nanoseconds since `born`; 0: not at all. Nearly so, and never
     /// waited for: it only says when to lend a hand.
@@ -102,6 +110,7 @@ impl Writer {
                 bytes: AtomicU64::new(0),
                 gate: Mutex::default(),
                 drained: Condvar::default(),
+                pause: Pause::default(),
                 turn: Mutex::default(),
                 since: AtomicU64::new(0),
                 born: now(),
@@ -119,11 +128,14 @@ impl Writer {
         {
             return self.shared.dropped(&put);
         }
-        self.backlog.bytes.fetch_add(weight, Ordering::Relaxed);
+        let waiting = self.backlog.bytes.fetch_add(weight, Ordering::Relaxed) + weight;
         self.backlog.begins_to_wait();
         if let Err(Message::Put(put)) = self.send(Message::Put(put)) {
             self.backlog.take(weight);
-            self.shared.dropped(&put);
+            return self.shared.dropped(&put);
+        }
+        if waiting > MUCH.min(self.shared.disk.backlog / 2) {
+            self.backlog.pause.end();
         }
     }
 
@@ -153,6 +165,7 @@ impl Writer {
         if self.send(Message::Flush(send)).is_err() {
             return Err("no thread could be started to write".into());
         }
+        self.backlog.pause.end();
         receive.recv_timeout(FLUSH_PATIENCE).map_err(|error| match error {
             RecvTimeoutError::Timeout => format!(
                 "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
@@ -204,6 +217,7 @@ impl Writer {
         let thread = self.thread.lock().take();
         if let Some(Thread { send, work, handle }) = thread {
             drop((send, work));
+            self.backlog.pause.end();
             let _ = handle.join();
         }
     }
@@ -297,9 +311,10 @@ impl Work {
             if wrote && let Some(interval) = interval {
                 due = due.or_else(|| now().checked_add(interval));
             }
+            let flushed = !flushes.is_empty();
             let is_due = due.is_some_and(|at| now() >= at);
             let at_end = over && sync != Sync::None;
-            if is_due || at_end || !flushes.is_empty() || (wrote && sync == Sync::EachBatch) {
+            if is_due || at_end || flushed || (wrote && sync == Sync::EachBatch) {
                 let synced = self.shared.sync();
                 due = None;
                 if let Err(reason) = &synced {
@@ -311,6 +326,9 @@ impl Work {
             }
             if over {
                 return;
+            }
+            if wrote && !flushed && self.backlog.bytes.load(Ordering::Relaxed) < MUCH {
+                self.backlog.pause.rest(REST);
             }
         }
     }

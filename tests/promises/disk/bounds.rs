@@ -11,7 +11,7 @@ use memopool::{Disk, Func, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Place, as_child, bare, block, bytes_in, bytes_of, doubled, say, scale, skip};
-use crate::{Counter, Gate, build, in_time};
+use crate::{Counter, Gate, build, hold, in_time};
 
 /// The directory grows beyond what its user allowed, or readers get wrong bytes while it is kept small.
 #[test]
@@ -276,5 +276,35 @@ fn opening_costs_the_same_whatever_is_there() {
             }
             _ => skip("system calls of opening (strace may not trace here)"),
         }
+    });
+}
+
+/// What was looked for on the disk in vain waits for its body uncounted: a submitter without end fills the memory, and each
+/// submission costs as much as so many are queued.
+#[test]
+fn the_queue_is_bounded_behind_the_first_look_too() {
+    in_time(|| {
+        let place = Place::new();
+        let pool = build(Pool::builder().threads(1).queue(5).disk(place.disk()));
+        let (started, gate) = (Gate::default(), Gate::default());
+        let both = (started.clone(), gate.clone());
+        let func =
+            Func::named("disk::queued").resource(both).func(|(started, gate): &(Gate, Gate), n: u64| {
+                started.open();
+                gate.pass();
+                n
+            });
+        let looks_wait = hold(&pool);
+        let tasks = pool.submit_all((0..5).map(|n| func.call(n)));
+        looks_wait.open();
+        // Look-ups come first: when one body runs, all five were looked for.
+        started.pass();
+        let (queued, last, beyond) =
+            (pool.stats().queued, pool.try_submit(func.call(5)), pool.try_submit(func.call(6)));
+        gate.open();
+        assert_eq!(queued, 4);
+        assert!(beyond.is_err(), "the queue was full");
+        let last = last.expect("room for one");
+        tasks.iter().chain([&last]).for_each(|task| _ = task.wait().unwrap());
     });
 }
