@@ -51,7 +51,7 @@ pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync
 
 /// See the [module](self).
 pub(crate) struct Engine {
-    this: Weak<Engine>,
+    pub(super) home: Arc<Home>,
     pub(crate) runner: Arc<Runner>,
     pub(super) slots: Arc<Slots>,
     pub(super) memory: Memory,
@@ -86,8 +86,7 @@ impl Engine {
         recorded: Recorded,
     ) -> Arc<Engine> {
         Arc::new_cyclic(|this: &Weak<Engine>| Engine {
-            spawned: Arc::new(Tally::new("a spawned closure", this.clone(), &runner)),
-            this: this.clone(),
+            home: Arc::new(Home { engine: this.clone(), runner: Arc::clone(&runner) }),
             runner,
             slots: Arc::new(Table::new()),
             memory: Memory::new(memory),
@@ -102,6 +101,7 @@ impl Engine {
             recorder: crate::report::record::Recorder::new(),
             handles: AtomicUsize::new(1),
             recorded,
+            spawned: Arc::new(Tally::new("a spawned closure")),
         })
     }
 
@@ -111,8 +111,8 @@ impl Engine {
             return Arc::clone(tally);
         }
         let mut tallies = self.tallies.write();
-        let new = || Arc::new(Tally::new(identity.name, self.this.clone(), &self.runner));
-        Arc::clone(tallies.entry(identity.id).or_insert_with(new))
+        let tally = tallies.entry(identity.id).or_insert_with(|| Arc::new(Tally::new(identity.name)));
+        Arc::clone(tally)
     }
 
     /// For tests of what only needs one.
@@ -253,6 +253,13 @@ impl Engine {
         let tallies = self.tallies.read();
         Stats::by_name(tallies.values().map(|tally| (tally.name.to_owned(), tally.stats())))
     }
+}
+
+/// The way from a run to its pool. A handle, which outlives the pool, holds it; a run does not count the pool itself twice.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(super) engine: Weak<Engine>,
+    pub(super) runner: Arc<Runner>,
 }
 
 impl Host for Engine {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::KeyRef;
 use super::deadline::Deadline;
-use super::engine::{Engine, Entry, nanos};
+use super::engine::{Engine, Entry, Home, nanos};
 use super::func::{Attempts, Core, Handle, Raised};
 use super::keep::Keep;
 use super::key::SlotKey;
@@ -38,6 +38,7 @@ pub(crate) struct Origin {
     /// `None`: a spawned closure.
     pub(crate) key: Option<KeyRef>,
     pub(crate) tally: Arc<Tally>,
+    pub(super) home: Arc<Home>,
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
@@ -395,11 +396,12 @@ impl Engine {
 }
 
 impl Origin {
-    pub(super) fn new(key: Option<KeyRef>, tally: Arc<Tally>) -> Origin {
+    pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
         let span = Span::of_run(tally.name, key.as_ref());
         Origin {
             key,
-            tally,
+            tally: Arc::clone(tally),
+            home: Arc::clone(&engine.home),
             from_disk: AtomicBool::new(false),
             course: Course::default(),
             sleeper: Sleeper::default(),
@@ -409,7 +411,7 @@ impl Origin {
 
     /// What runs its pool's jobs.
     pub(crate) fn runner(&self) -> &Arc<Runner> {
-        &self.tally.runner
+        &self.home.runner
     }
 
     /// `name(#short-key)`, or the name alone.
@@ -449,7 +451,7 @@ impl<R: Send + Sync + 'static> Body for CallFlight<R> {
     }
 
     fn host(&self) -> Option<Arc<dyn Host>> {
-        self.origin.tally.host.upgrade()
+        Some(self.origin.home.engine.upgrade()? as _)
     }
 }
 

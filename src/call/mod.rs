@@ -221,7 +221,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin::new(Some(key), Arc::clone(&tally));
+        let origin = Origin::new(Some(key), &tally, engine);
         let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {

@@ -22,7 +22,7 @@ where
         Ok(ticket) => ticket,
         Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
     };
-    let flight = new_flight::<R>(Origin::new(None, Arc::clone(&engine.spawned)), false);
+    let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     let stage = Stage::Compute;
