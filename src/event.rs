@@ -147,6 +147,15 @@ pub enum Event<'a> {
         /// What was wrong.
         reason: &'a str,
     },
+    /// An entry on disk is sound, but this build can't read it: it was stored by a build with another feature, or by a later
+    /// version of this crate. Its call is computed again, and stored so that both builds can read it. Told once in the
+    /// life of a pool for each thing that is needed, and not counted: the entry is a miss like others.
+    OtherBuild {
+        /// The function's name.
+        function: &'a str,
+        /// What this build lacks.
+        needs: &'static str,
+    },
     /// The disk tier has stopped working; calls are computed, and kept in memory. Told once until it recovers.
     StoreFailed {
         /// What went wrong, with the operation and the file.
@@ -394,6 +403,7 @@ fn seconds(time: Duration) -> String {
 
 /// What one function did in one pool. Counts of the hot path are striped over threads, so that two threads with hits do
 /// not write one cache line.
+#[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
     /// How many, and the nanoseconds that they saved.
@@ -428,32 +438,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(name: &'static str) -> Tally {
-        Tally {
-            name,
-            hits: Striped::default(),
-            led: AtomicU64::new(0),
-            joined: AtomicU64::new(0),
-            computed: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            panicked: AtomicU64::new(0),
-            cancelled: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
-            disk_hits: AtomicU64::new(0),
-            disk_nanos: AtomicU64::new(0),
-            spilled: AtomicU64::new(0),
-            corrupt: AtomicU64::new(0),
-            evicted: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            compute_nanos: AtomicU64::new(0),
-            joined_nanos: AtomicU64::new(0),
-            checked: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
-            unstorable: AtomicBool::new(false),
-            oversized: AtomicBool::new(false),
-            #[cfg(feature = "report")]
-            record: Default::default(),
-        }
+        Tally { name, ..Tally::default() }
     }
 
     /// A hit that spared `nanos` of computing.

@@ -86,10 +86,12 @@
 //!
 //! # With rayon
 //!
-//! Bodies may use rayon. If threads of rayon's ask for results whose bodies need those same threads, turn on the feature
-//! `rayon`: a thread of rayon's that waits then runs what else rayon has to do, where it would hang with any cell that just
-//! sleeps. One thing no cell can mend: a caller that rayon puts on top of a piece of the very body it asks for. If callers may
-//! be queued in rayon while such a body runs, give the bodies a rayon pool of their own (`install`).
+//! Bodies may use rayon. If threads of rayon's ask for results, too, turn on the feature `rayon`. A cell that just sleeps hangs
+//! there (rayon-rs/rayon#592): when all of rayon's threads wait for bodies that need them, and when rayon puts a caller on top of
+//! a piece of the very body that it asks for. With the feature a thread of rayon's that waits runs what else rayon has to do; and
+//! once one has asked a pool for something, that pool's bodies run in rayon pools of its own, one for each body that runs at the
+//! same time, where no caller is ever queued. Such a body costs some microseconds more; `par_iter` in it has up to as many threads
+//! as there are cores, with the pool's stack size and its `on_thread_start`.
 //!
 //! # What it costs to keep a result
 //!

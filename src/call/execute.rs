@@ -185,7 +185,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         loop {
             let last = bench.begin_attempt();
-            let result = match catch_unwind(AssertUnwindSafe(|| attempts(last))) {
+            let result = match catch_unwind(AssertUnwindSafe(|| engine.runner.call(|| attempts(last)))) {
                 Ok(Answer::Now(result)) => Ok(result),
                 Ok(Answer::Later(future)) => return Verdict::Polled(future),
                 Err(panic) => Err(panic),

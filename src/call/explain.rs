@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
+use crate::memo::disk::record::Needs;
 use crate::memo::history::Fate;
 
 /// What submitting a call would find, and why. From [`Pool::explain`](crate::Pool::explain).
@@ -63,6 +64,12 @@ pub enum Explain {
     },
     /// A miss: what is on disk is damaged.
     Corrupt,
+    /// A miss: what is on disk is sound, but was stored by a build with another feature, or by a later version of this
+    /// crate, and this build can't read it. What is computed instead can be read by both.
+    OtherBuild {
+        /// What this build lacks.
+        needs: &'static str,
+    },
     /// A miss: what is on disk was stored by a build in which the result's type had other fields, variants or names.
     TypeChanged,
     /// Submitting would fail.
@@ -86,6 +93,9 @@ impl Explain {
             Some(Fate::NotWeighed) => Explain::NotEncodable,
             Some(Fate::Corrupt) => Explain::Corrupt,
             Some(Fate::TypeChanged) => Explain::TypeChanged,
+            Some(Fate::NeedsLz4) => Explain::OtherBuild { needs: Needs::Lz4.text() },
+            Some(Fate::NeedsZstd) => Explain::OtherBuild { needs: Needs::Zstd.text() },
+            Some(Fate::NeedsLaterVersion) => Explain::OtherBuild { needs: Needs::LaterVersion.text() },
         }
     }
 
@@ -120,6 +130,9 @@ impl fmt::Display for Explain {
                 return write!(f, "miss: what is on disk was computed by another version of the function: {stored}, not {asked}");
             }
             Explain::Corrupt => "miss: what is on disk is damaged",
+            Explain::OtherBuild { needs } => {
+                return write!(f, "miss: what is on disk was stored by another build; to read it takes {needs}");
+            }
             Explain::TypeChanged => "miss: what is on disk was stored when the result's type was another",
             Explain::Invalid(error) => return write!(f, "invalid: {error}"),
         })

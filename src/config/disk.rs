@@ -146,7 +146,8 @@ impl Disk {
     }
 
     /// How results of [`COMPRESS_ABOVE`] bytes and more are made smaller, where that saves an eighth or more. Default:
-    /// [`Compress::None`]. What is there is read whatever this says.
+    /// [`Compress::None`]. What is there is read whatever this says, by builds with the feature. Others compute it again and
+    /// store it uncompressed, which both read ([`Event::OtherBuild`](crate::Event::OtherBuild)).
     pub fn compress(mut self, how: Compress) -> Self {
         self.compress = how;
         self

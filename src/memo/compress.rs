@@ -1,13 +1,14 @@
 //! Smaller bytes on disk, where that pays.
 //!
 //! Per entry: what does not get an eighth smaller is stored as it is, so that reading it costs nothing more. An entry says
-//! in its flags how it was packed; one whose codec is not built in is a miss that says which feature is missing.
+//! in its flags how it was packed; one whose codec is not built in is not damaged: it is a miss that says which feature is
+//! missing ([`needs`]), and stays for those who have it.
 //!
 //! The raw length in an entry's header is covered by its seal. All the same no more is allocated for it than the codec
 //! could have packed into so many bytes.
 
 use crate::config::disk::{COMPRESS_ABOVE, Compress};
-use crate::memo::disk::record::flags;
+use crate::memo::disk::record::{Needs, flags};
 
 /// What it has to save: one byte of so many.
 const WORTH: usize = 8;
@@ -27,7 +28,18 @@ pub(crate) fn pack(bytes: &[u8], how: Compress) -> Option<(Vec<u8>, u16)> {
     packed.filter(|(packed, _)| packed.len() <= bytes.len() - bytes.len() / WORTH)
 }
 
-/// The bytes as they were; `None`: they were not packed.
+/// What it takes to unpack what was packed like that, if this build does not have it.
+pub(crate) fn needs(packed_how: u16) -> Option<Needs> {
+    match packed_how & (flags::LZ4 | flags::ZSTD) {
+        0 => None,
+        flags::LZ4 => (!cfg!(feature = "lz4")).then_some(Needs::Lz4),
+        flags::ZSTD => (!cfg!(feature = "zstd")).then_some(Needs::Zstd),
+        // Packed twice: no version does that yet.
+        _ => Some(Needs::LaterVersion),
+    }
+}
+
+/// The bytes as they were; `None`: they were not packed. Asked only where nothing is missing for it ([`needs`]).
 pub(crate) fn unpack(packed: &[u8], raw_len: u64, packed_how: u16) -> Result<Option<Vec<u8>>, String> {
     match packed_how & (flags::LZ4 | flags::ZSTD) {
         0 => Ok(None),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::memo::disk::record::Needs;
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +29,19 @@ pub(crate) enum Fate {
     Corrupt,
     TypeChanged,
     Refreshed,
+    NeedsLz4,
+    NeedsZstd,
+    NeedsLaterVersion,
+}
+
+impl From<Needs> for Fate {
+    fn from(needs: Needs) -> Fate {
+        match needs {
+            Needs::Lz4 => Fate::NeedsLz4,
+            Needs::Zstd => Fate::NeedsZstd,
+            Needs::LaterVersion => Fate::NeedsLaterVersion,
+        }
+    }
 }
 
 /// See the [module](self).
@@ -66,6 +80,9 @@ impl History {
             Corrupt,
             TypeChanged,
             Refreshed,
+            NeedsLz4,
+            NeedsZstd,
+            NeedsLaterVersion,
         ]
         .into_iter()
         .find(|fate| *fate as u64 == word & 0xff)

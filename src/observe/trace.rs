@@ -27,6 +27,9 @@ pub(super) fn tell(event: &Event<'_>) {
         Event::Corrupt { function, reason } => {
             warn!(target: TARGET, function, reason, "an entry on disk is damaged");
         }
+        Event::OtherBuild { function, needs } => {
+            warn!(target: TARGET, function, needs, "entries on disk are for another build");
+        }
         Event::StoreFailed { reason } => warn!(target: TARGET, reason, "the disk tier has stopped working"),
         Event::StoreRecovered => info!(target: TARGET, "the disk tier works again"),
         Event::ThreadFailed { error } => {

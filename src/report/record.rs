@@ -30,7 +30,7 @@ const BUCKETS: usize = 90;
 pub(crate) struct Why(u8);
 
 /// By [`Why`]: 0 for a key that nothing was known of, else the fate.
-const WHY: [&str; 14] = [
+const WHY: [&str; 17] = [
     "new",
     "evicted",
     "expired",
@@ -45,6 +45,9 @@ const WHY: [&str; 14] = [
     "damaged on disk",
     "result type changed",
     "refreshed",
+    "packed with lz4 on disk",
+    "packed with zstd on disk",
+    "stored by a later version",
 ];
 
 impl Why {

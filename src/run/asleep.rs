@@ -2,10 +2,10 @@
 //!
 //! # Why a rayon thread must not just sleep
 //!
-//! A body that is parallel (`par_iter`) leaves its pieces to rayon's threads. If all of those sit in a wait for that very
-//! body, nobody is left to run them, and all wait for ever: the hang of `OnceLock`, moka and quick_cache under rayon
-//! (rayon-rs/rayon#592). So a thread of rayon's that waits runs other jobs of rayon's (`rayon::yield_now`) until its result
-//! is there. It sleeps first, for [`TURN`], and again after each look that found nothing to do: a wait that ends by itself
+//! A body may leave work to a rayon pool in so many words (`install`, `spawn`), or have left its pieces there before the first
+//! of rayon's threads asked for anything. If all threads of that pool sit in a wait for that very body, nobody is left to run
+//! them, and all wait for ever. So a thread of rayon's that waits runs other jobs of rayon's (`rayon::yield_now`) until its
+//! result is there. It sleeps first, for [`TURN`], and again after each look that found nothing to do: a wait that ends by itself
 //! soon is not made longer by a job that is not, and a thread that has nothing to do costs a wake-up per `TURN`.
 //!
 //! # What it may find there
@@ -21,14 +21,8 @@
 //!   what it waits for is a wait of that body, since that can't go on before. The wait graph knows it as such, and refuses what
 //!   would close a cycle. That is all that can be done: it can't be moved to another stack.
 //!
-//! # What remains
-//!
-//! Rayon does not say which job is a piece of which body, so the graph can't know it. A piece that waits, for its own pieces
-//! (inside of rayon) or for a task, may have a caller *of its own body* put on top of it: that waits for the body, the body for
-//! its piece, and the piece for what is on top, and none of the three can be told. It takes callers that are still queued in
-//! rayon while the body's pieces run. (Those that wait already are safe.) Where such may come, let them be other threads than
-//! those which run the pieces: a rayon pool of its own for the bodies' (`install`) is enough. The same holds for a thread whose
-//! stack is full of waits: it can't run the pieces that would end them.
+//! That a caller comes on top of a piece of its own body is prevented before: bodies that such callers ask for run where no
+//! callers are ([`crews`](super::crews)). A thread whose stack is full of waits runs no pieces; those are not its to run, then.
 
 use std::time::Instant;
 

@@ -100,6 +100,50 @@ pub(super) fn retire() {
     drop(WORKER.take());
 }
 
+/// Another thread that is to run the current body in place of this one, which sleeps meanwhile.
+#[cfg(feature = "rayon")]
+pub(super) struct StandIn {
+    frame: Option<Frame>,
+    worker: Option<Worker>,
+    stack: usize,
+}
+
+/// See [`StandIn`]; that thread has `stack` bytes.
+#[cfg(feature = "rayon")]
+pub(super) fn stand_in(stack: usize) -> StandIn {
+    StandIn { frame: current(), worker: worker(), stack }
+}
+
+#[cfg(feature = "rayon")]
+impl StandIn {
+    /// From here to the end of what is returned this thread knows what that one knew.
+    pub(super) fn begin(self) -> StandingIn {
+        let before = (WORKER.take(), STACK.get());
+        if let Some(worker) = self.worker {
+            become_worker(&worker.runner, worker.seat, self.stack);
+        }
+        StandingIn { entered: self.frame.map(enter), before }
+    }
+}
+
+/// See [`StandIn::begin`].
+#[cfg(feature = "rayon")]
+pub(super) struct StandingIn {
+    entered: Option<Entered>,
+    before: (Option<Worker>, Option<Stack>),
+}
+
+#[cfg(feature = "rayon")]
+impl Drop for StandingIn {
+    fn drop(&mut self) {
+        // Its end is still the worker's.
+        self.entered = None;
+        let (worker, stack) = std::mem::take(&mut self.before);
+        WORKER.set(worker);
+        STACK.set(stack);
+    }
+}
+
 /// Whether this thread is a worker of that runner.
 pub(crate) fn is_worker_of(runner: u64) -> bool {
     worker().is_some_and(|worker| worker.runner.id == runner)

@@ -1,14 +1,15 @@
 //! Executors for the threads of others: a rayon pool (feature `rayon`), a tokio runtime (feature `tokio`).
 
 use super::{Executor, Job};
+#[cfg(feature = "rayon")]
+use crate::sync::Arc;
 
 /// Runs a pool's jobs on the threads of a [rayon pool](rayon_core::ThreadPool) (feature `rayon`).
 ///
-/// For programs that have a rayon pool and want no threads beside it. A body that is parallel itself (`par_iter`, `join`)
-/// then waits for its pieces on a thread that runs other jobs meanwhile, on top of it: if one of those waits for that very
-/// body, its wait could never end, and is refused ([`is_cycle`](crate::Error::is_cycle)). A job that rayon puts on top of one
-/// of its *pieces* can't be told, and hangs: leave the pool its own threads if bodies are parallel and callers of the same
-/// keys are jobs of the same rayon pool. Bodies may use rayon from there.
+/// For programs that have a rayon pool and want no threads beside it, and ask from other threads than rayon's. As soon as a
+/// thread of rayon's asks for something that is to be run, the jobs go to rayon pools of memopool's own instead, as many at a
+/// time as this one has threads: a caller and the pieces of a parallel body (`par_iter`, `join`) that are jobs of one rayon pool
+/// may be put on top of one another so that neither can go on (rayon-rs/rayon#592), and nobody can tell them apart.
 ///
 /// # Examples
 ///
@@ -27,25 +28,34 @@ use super::{Executor, Job};
 /// ```
 #[cfg(feature = "rayon")]
 #[derive(Debug, Clone)]
-pub struct Rayon(Option<crate::sync::Arc<rayon_core::ThreadPool>>);
+pub struct Rayon {
+    /// `None`: the global ones.
+    threads: Option<Arc<rayon_core::ThreadPool>>,
+    crews: Arc<super::crews::Crews>,
+}
 
 #[cfg(feature = "rayon")]
 impl Rayon {
     /// On the threads of that pool: a `ThreadPool`, or an `Arc` of one.
-    pub fn new(threads: impl Into<crate::sync::Arc<rayon_core::ThreadPool>>) -> Rayon {
-        Rayon(Some(threads.into()))
+    pub fn new(threads: impl Into<Arc<rayon_core::ThreadPool>>) -> Rayon {
+        Rayon { threads: Some(threads.into()), crews: Arc::default() }
     }
 
     /// On rayon's global threads.
     pub fn global() -> Rayon {
-        Rayon(None)
+        Rayon { threads: None, crews: Arc::default() }
     }
 }
 
 #[cfg(feature = "rayon")]
 impl Executor for Rayon {
     fn execute(&self, job: Job) {
-        match &self.0 {
+        let width = || {
+            let threads = self.threads.as_ref();
+            threads.map_or_else(rayon_core::current_num_threads, |threads| threads.current_num_threads())
+        };
+        let Err(job) = self.crews.run(job, width) else { return };
+        match &self.threads {
             Some(threads) => threads.spawn(move || job.run()),
             None => rayon_core::spawn(move || job.run()),
         }

@@ -10,7 +10,8 @@
 //! 8. [`overrun`] — bodies that run beyond their timeout.
 //! 9. [`asleep`] — how a thread sleeps; what one of rayon's does meanwhile.
 //! 10. [`job`] — a unit of work, the job that holds it, and who may run jobs; [`executors`] — rayon's threads, tokio's.
-//! 11. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 11. [`crews`] — rayon pools of our own, for bodies that rayon's threads ask for.
+//! 12. [`ticket`] — one unit's share in its pool, from admission to its last callback.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -24,6 +25,8 @@
 
 pub(crate) mod asleep;
 pub(crate) mod context;
+#[cfg(feature = "rayon")]
+mod crews;
 #[cfg(any(feature = "rayon", feature = "tokio"))]
 pub(crate) mod executors;
 mod idle;
@@ -120,6 +123,8 @@ pub(crate) struct Runner {
     gate: Mutex<Vec<Waker>>,
     opened: Condvar,
     timer: timer::Timer,
+    #[cfg(feature = "rayon")]
+    crews: crews::Crews,
 }
 
 /// How long a submission waits for room in the queue.
@@ -171,12 +176,16 @@ impl Runner {
             blocked_submitters: AtomicUsize::new(0),
             gate: Mutex::new(Vec::new()),
             opened: Condvar::default(),
+            #[cfg(feature = "rayon")]
+            crews: crews::Crews::default(),
         })
     }
 
     /// The right to queue one unit: waits for room in the queue, unless this is one of the pool's own tasks (whose
     /// nested work passes the bound, or it would deadlock).
     pub(crate) fn admit(self: &Arc<Self>, patience: Patience) -> Result<Ticket, Refused> {
+        #[cfg(feature = "rayon")]
+        self.crews.asked();
         let mut ticket = self.ticket();
         let inside = context::is_inside(self.id);
         match self.mode.load(Ordering::SeqCst) {
@@ -280,6 +289,12 @@ impl Runner {
     /// Whether what is queued here is run only after one of its waiting bodies goes on.
     pub(crate) fn is_starving(&self) -> bool {
         self.starving.load(Ordering::SeqCst)
+    }
+
+    /// Calls a body.
+    #[cfg(not(feature = "rayon"))]
+    pub(crate) fn call<T>(self: &Arc<Self>, body: impl FnOnce() -> T) -> T {
+        body()
     }
 
     /// Whether somebody else's threads run the jobs.

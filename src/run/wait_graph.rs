@@ -27,6 +27,8 @@
 //! | a poll of an async body begins | the thread that polls it ([`Graph::begin_poll`]): it is awake, whatever its branches | |
 //! | that poll ends | the same thread ([`Graph::end_poll`]) | yes: if all it can reach waits, it is *doomed*: the wakers of its futures are called, and the next of them that is polled is told |
 //! | a polled future is added | the thread that polls it in a body ([`Graph::await_one`]) | on its *second* pending poll, since a combinator polls all of its branches before it sleeps |
+//! | a polled stream waits for more | on each pending poll ([`Graph::add_branches`]), before it is looked at | |
+//! | a polled stream gives a task out | then ([`Graph::gave_out`]): its body is awake, and polls again before it sleeps | |
 //! | a polled future is removed | when it is ready or dropped ([`Graph::forget_one`]) | yes: if the rest is closed now, their wakers are called, and their next poll is told |
 //!
 //! Two threads that close a cycle from both ends at once are ordered by the lock: the second one sees the first's edge.
@@ -191,6 +193,42 @@ impl Graph {
         drop(waits);
         drop((before, told));
         path.map(|path| labels(&path))
+    }
+
+    /// Adds those of `targets` that are not among the branches of `waiter`, whose body polls all of them as one future. They
+    /// are looked at when one of them is polled next ([`Graph::await_one`]). `waker` is the crate's own: it is cloned here.
+    #[cfg(feature = "stream")]
+    pub(crate) fn add_branches(&self, waiter: &AnyNode, targets: &[AnyNode], waker: &Waker) {
+        if targets.is_empty() {
+            return;
+        }
+        let mut waits = self.waits.lock();
+        let entry = waits.entry(waiter.id()).or_insert_with(|| Waits::of(waiter));
+        let mut branches: BTreeSet<u64> = entry.branches.iter().map(|branch| branch.id()).collect();
+        let mut polled: BTreeSet<u64> = entry.polled.iter().map(|polled| polled.id).collect();
+        for target in targets {
+            let id = target.id();
+            if branches.insert(id) {
+                entry.branches.push(Arc::clone(target));
+            }
+            if polled.insert(id) {
+                entry.polled.push(Polled { id, waker: waker.clone(), again: false });
+            }
+        }
+    }
+
+    /// What `waiter`'s body polls has given `target` out: it goes on with that, whatever else it waits for, and polls again
+    /// before it sleeps.
+    #[cfg(feature = "stream")]
+    pub(crate) fn gave_out(&self, waiter: u64, target: u64) {
+        let mut waits = self.waits.lock();
+        let Some(entry) = waits.get_mut(&waiter) else { return };
+        let branch = entry.branches.extract_if(.., |branch| branch.id() == target).next();
+        let polled = entry.polled.extract_if(.., |polled| polled.id == target).next();
+        entry.polled.iter_mut().for_each(|polled| polled.again = false);
+        let removed = if entry.branches.is_empty() { waits.remove(&waiter) } else { None };
+        drop(waits);
+        drop((branch, polled, removed));
     }
 
     /// `waiter` no longer polls `target`.

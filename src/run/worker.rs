@@ -123,12 +123,7 @@ impl Runner {
 
     fn work(self: Arc<Self>, seat: usize) {
         context::become_worker(&self, seat, self.plan.stack_size);
-        if let Some(hook) = &self.plan.on_thread_start
-            && let Err(message) = contain(hook)
-        {
-            // The thread is as good as any without it.
-            self.emit(&Event::HookPanicked { message: &message });
-        }
+        self.greet();
         while let Some(job) = self.next(seat) {
             // Nothing of a job panics but what drops with it: an argument or a result whose `Drop` does.
             let _ = contain(|| job.run());
@@ -137,6 +132,16 @@ impl Runner {
         self.sweep_up();
         context::retire();
         self.signal_end();
+    }
+
+    /// A thread has started: calls the user's hook.
+    pub(super) fn greet(&self) {
+        if let Some(hook) = &self.plan.on_thread_start
+            && let Err(message) = contain(hook)
+        {
+            // The thread is as good as any without it.
+            self.emit(&Event::HookPanicked { message: &message });
+        }
     }
 
     /// The next job for this worker, which has announced that it looks; `None`: leave (it is no longer counted).

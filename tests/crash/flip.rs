@@ -153,6 +153,32 @@ fn is_segment(name: &Path) -> bool {
     name.starts_with("v1/seg")
 }
 
+/// Where the owners and the buckets begin in the table of claims, in words; the bits of a bucket.
+const CLAIM_OWNERS: usize = 512;
+const CLAIM_BUCKETS: usize = CLAIM_OWNERS + 2 * 1024;
+const BUCKET_BITS: usize = 8 * 64;
+
+/// The bits of the table of claims that mean something: its header, the words of its owners (those of this process, which
+/// takes the number that its id says or one soon after, and some others), and every word that is not zero.
+fn used_claims(bytes: &[u8]) -> Vec<usize> {
+    let own = CLAIM_OWNERS + 2 * (std::process::id() as usize % 1024);
+    let is_used = |at: &usize| {
+        let word = &bytes[at * 8..at * 8 + 8];
+        *at < 16
+            || (own..own + 64).contains(at)
+            || (CLAIM_OWNERS..CLAIM_OWNERS + 64).contains(at)
+            || word != [0; 8]
+    };
+    (0..bytes.len() / 8).filter(is_used).flat_map(|word| word * 64..word * 64 + 64).collect()
+}
+
+/// The first bit of the bucket in which the call [`Small::write`] will be claimed.
+fn bucket_of(call: u64) -> usize {
+    let key = blob().call(call).key().to_string();
+    let byte = |at: usize| usize::from_str_radix(&key[2 * at..2 * at + 2], 16).expect("hexadecimal");
+    (CLAIM_BUCKETS + (byte(16) + 256 * byte(17)) % 16_384 * 8) * 64
+}
+
 /// A bit that flips on a disk is returned as a result, or takes the process down.
 #[test]
 fn every_bit_of_every_file_may_flip() {
@@ -164,7 +190,7 @@ fn every_bit_of_every_file_may_flip() {
         let mut bits = 0;
         for (name, bytes) in &files {
             let mut damaged = bytes.clone();
-            // The large value's file and the index are mostly alike; the table of claims is, but for its beginning.
+            // The large value's file and the index are mostly alike. So is the table of claims, of which little is used.
             let claims = name.ends_with("claims");
             let step = match bytes.len() {
                 _ if claims => 9000,
@@ -172,8 +198,14 @@ fn every_bit_of_every_file_may_flip() {
                 _ if !long() => 5,
                 _ => 1,
             };
-            let mut at = if step == 1 { 0 } else { random.below(step) };
-            while at < bytes.len() * 8 {
+            let mut used = if claims && long() { used_claims(bytes) } else { Vec::new() }.into_iter();
+            // Of the next call that is computed: its bucket, one bit of it after the other.
+            let mut of_bucket = (claims && long()).then_some(0..BUCKET_BITS).into_iter().flatten();
+            let mut walk = if step == 1 { 0 } else { random.below(step) };
+            while walk < bytes.len() * 8 {
+                let next =
+                    of_bucket.next().map(|bit| bucket_of(small.tried + 1) + bit).or_else(|| used.next());
+                let at = next.unwrap_or(walk);
                 damaged[at / 8] ^= 1 << (at % 8);
                 put(&small.path(name), &damaged);
                 let what = format!("bit {at} of {}", name.display());
@@ -193,9 +225,9 @@ fn every_bit_of_every_file_may_flip() {
                     small.restore_read(name)
                 };
                 bits += 1;
-                // Of the claims, the header and the owners.
-                let each = step == 1 || (claims && long() && at < (512 + 2048) * 64);
-                at += if each { 1 } else { 1 + random.below(2 * step) };
+                if next.is_none() {
+                    walk += if step == 1 { 1 } else { 1 + random.below(2 * step) };
+                }
             }
         }
         small.report(&format!("{bits} bits of {} files", files.len()));

@@ -8,11 +8,12 @@ use crate::{assert_usable, build, in_time, until};
 #[cfg(feature = "rayon")]
 mod on_rayon {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
     use memopool::executor::Rayon;
-    use memopool::{Error, Until, wait};
+    use memopool::{Error, Until, cancelled, wait};
     use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
     use super::*;
@@ -115,36 +116,109 @@ mod on_rayon {
         });
     }
 
-    /// A pool on rayon's own threads: a body that waits for its pieces has a caller of its own put on top of it, which waits
-    /// for the body.
+    /// The reproduction: callers that are jobs of a rayon pool, and bodies that are parallel. A piece that waits for its own
+    /// pieces has a caller of its own body put on top of it, and all wait for ever.
+    fn callers_and_pieces(threads: Option<&rayon::ThreadPool>, pool: &Pool) {
+        let func = Func::new("executors::pieces", |n: u32| {
+            (0..n).into_par_iter().with_max_len(1).map(work).sum::<u64>()
+        });
+        for round in 0..4 {
+            let func = func.clone().version(round);
+            let call = || {
+                // More than have room on one another's stacks; two keys, since who waits for one may lie on top of a piece of
+                // the other.
+                let callers = (0..400).into_par_iter().with_max_len(1);
+                callers.map(|n| pool.run(func.call(24 + n % 2)).map(|sum| *sum)).collect::<Vec<_>>()
+            };
+            let sums = threads.map_or_else(call, |threads| threads.install(call));
+            for (n, sum) in (0..).zip(sums) {
+                assert_eq!(sum.unwrap(), 276 + n % 2 * 24);
+            }
+        }
+        assert_eq!(pool.stats().computed, 8);
+        assert_usable(pool);
+    }
+
+    /// What hangs `OnceLock`, moka and quick_cache: callers in a rayon pool of four.
     #[test]
-    fn a_body_that_steals_a_caller_of_its_own() {
+    fn a_piece_that_steals_a_caller_of_its_body() {
+        in_time(|| callers_and_pieces(Some(&threads(4)), &pool(2)));
+    }
+
+    /// The same on rayon's global threads, which the pieces find by themselves.
+    #[test]
+    fn a_piece_that_steals_a_caller_of_its_body_on_the_global_threads() {
+        in_time(|| callers_and_pieces(None, &pool(2)));
+    }
+
+    /// The same with a pool that runs its jobs where its callers are.
+    #[test]
+    fn a_piece_that_steals_a_caller_of_its_body_on_the_pools_own_rayon_threads() {
         in_time(|| {
             let threads = threads(4);
-            let pool = build(Pool::builder().executor(Rayon::new(Arc::clone(&threads))));
-            let func = Func::new("executors::pairs", |n: u64| {
-                (0..n as u32 / 2)
-                    .map(|at| rayon::join(|| work(2 * at), || work(2 * at + 1)))
-                    .map(|(a, b)| a + b)
-                    .sum::<u64>()
+            let on = build(Pool::builder().executor(Rayon::new(Arc::clone(&threads))));
+            callers_and_pieces(Some(&threads), &on);
+            callers_and_pieces(None, &build(Pool::builder().executor(Rayon::global())));
+        });
+    }
+
+    /// A body in a rayon pool of its own is not the pool's any more: it does not know its pool, its cancellation or its
+    /// threads' setup; its waits are not replaced, and it runs out of stack before others do.
+    #[test]
+    fn a_body_that_rayons_threads_asked_for_knows_its_pool() {
+        in_time(|| {
+            let greeted = Arc::new(AtomicUsize::new(0));
+            let hook = Arc::clone(&greeted);
+            let pool = Pool::builder().threads(1).max_os_threads(3).stack_size(64 << 20).name("own");
+            let pool = build(pool.on_thread_start(move || _ = hook.fetch_add(1, Ordering::Relaxed)));
+            let gate = Gate::default();
+            let held = Func::named("executors::held_apart").resource(gate.clone()).func(|gate, n: u64| {
+                gate.pass();
+                n
             });
-            for round in 0..5 {
-                let func = func.clone().version(round);
-                let (send, receive) = channel();
-                for _ in 0..16 {
-                    let (pool, func, send) = (pool.clone(), func.clone(), send.clone());
-                    threads.spawn(move || send.send(pool.run(func.call(32))).unwrap());
-                }
-                for result in receive.iter().take(16) {
-                    match result {
-                        Ok(sum) => assert_eq!(*sum, 496),
-                        // On top of the body that it waits for: nothing else could ever end that.
-                        Err(error) => assert!(error.is_cycle(), "{error}"),
-                    }
-                }
-                assert_eq!(*pool.run(func.call(32)).unwrap(), 496, "a caller that was refused may ask again");
-            }
-            assert_eq!((pool.stats().computed, pool.stats().threads), (5, 0));
+            let inner = held.clone();
+            let outer = Func::named("executors::apart").resource(inner).fallible(|held, n: u64| {
+                let pool = Pool::current().expect("inside a task");
+                let name = std::thread::current().name().unwrap_or_default().to_owned();
+                assert!(name.starts_with("own-crew-"), "{name}");
+                // More than a small stack has room for.
+                let large = std::hint::black_box([1_u8; 5 << 20]);
+                // A wait: the only worker is replaced, or nobody could open the gate.
+                let (helper, task) = (pool.spawn(|| ()), pool.submit(held.call(n)));
+                helper.wait()?;
+                Ok::<_, Error>(*task.wait()? + u64::from(large[17]))
+            });
+            threads(1).install(|| {
+                let task = pool.submit(outer.call(7));
+                until(|| pool.stats().running > 0);
+                gate.open();
+                assert_eq!(*task.wait().unwrap(), 8);
+                let over: Task<bool> = pool.spawn(|| {
+                    until(cancelled);
+                    true
+                });
+                until(|| over.is_running());
+                assert!(over.cancel());
+            });
+            until(|| pool.stats().running == 0);
+            assert!(greeted.load(Ordering::Relaxed) >= 2);
+            assert_usable(&pool);
+        });
+    }
+
+    /// A body that rayon's threads asked for can't run what it waits for itself: nested calls take a thread each, and soon there
+    /// are no more.
+    #[test]
+    fn nested_calls_that_rayons_threads_asked_for() {
+        fn sum() -> Func<u32, u64> {
+            Func::fallible("executors::sum", |n: u32| -> Result<u64, Error> {
+                let pool = Pool::current().expect("inside a task");
+                Ok(u64::from(n) + if n == 0 { 0 } else { *pool.run(sum().call(n - 1))? })
+            })
+        }
+        in_time(|| {
+            let pool = build(Pool::builder().threads(1).max_os_threads(2));
+            assert_eq!(*threads(2).install(|| pool.run(sum().call(100))).unwrap(), 5050);
             assert_usable(&pool);
         });
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
@@ -120,7 +122,7 @@ fn a_stream_waits_for_room_without_blocking() {
         let _queued = pool.submit(square().call(0));
         let mut map = pool.map((1..3).map(|n| square().call(n))).into_stream();
         assert!(poll(&mut map, &alarm).is_pending());
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| pool.shutdown());
             assert!(block_on(map.next()).unwrap().unwrap_err().is_shutdown());
             gate.open();
@@ -241,5 +243,121 @@ fn a_stream_and_another_future_in_one_body() {
             }
         });
         assert_eq!(*body.wait().unwrap(), 3);
+    });
+}
+
+/// Wakes a thread that polls by hand.
+struct ByHand(Thread, AtomicBool);
+
+impl Wake for ByHand {
+    fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::SeqCst);
+        self.0.unpark();
+    }
+}
+
+/// Polls until there is something, and says how often there was nothing.
+fn poll_by_hand<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>, mut pending: impl FnMut(u64)) -> T {
+    let woken = Arc::new(ByHand(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    for times in 1.. {
+        if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        pending(times);
+        while !woken.1.swap(false, Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+    unreachable!("it is ready some time")
+}
+
+/// What the calls of a stream have to do with the body that reads it.
+#[derive(Clone, Default)]
+struct Reading {
+    reader: Arc<OnceLock<Task<u64>>>,
+    /// The first call may wait for the reader, and does.
+    goes_back: Gate,
+    is_back: Gate,
+    second: Gate,
+    third: Gate,
+}
+
+impl Reading {
+    fn calls(&self) -> Func<u64, u64> {
+        Func::named("streams::reading").resource(self.clone()).func(|reading, n: u64| {
+            match n {
+                0 => {
+                    reading.goes_back.pass();
+                    let mut reader = reading.reader.get().expect("set before").clone();
+                    // Told of a cycle on its second poll, or never.
+                    let waits = |times| {
+                        if times == 2 {
+                            reading.is_back.open()
+                        }
+                    };
+                    let result = poll_by_hand(|cx| Pin::new(&mut reader).poll(cx), waits);
+                    reading.is_back.open();
+                    return result.map_or(u64::MAX, |n| *n);
+                }
+                1 => reading.second.pass(),
+                _ => reading.third.pass(),
+            }
+            n
+        })
+    }
+}
+
+/// A map is read as a stream by a body that one of its calls waits for. As long as there are others it goes on; but those
+/// that it submits later do not count, and somebody is told of a cycle that is none.
+#[test]
+fn what_a_stream_submits_later_counts_as_well() {
+    in_time(|| {
+        for early in [true, false] {
+            let (pool, reading) = (pool(5), Reading::default());
+            let (send, receive) = std::sync::mpsc::channel::<Task<u64>>();
+            let body = {
+                let (pool, reading) = (pool.clone(), reading.clone());
+                move || {
+                    assert!(reading.reader.set(receive.recv().unwrap()).is_ok());
+                    let calls = reading.calls();
+                    let map = pool.map((0..3).map(|n| calls.call(n))).window(2).unordered();
+                    let mut stream = map.into_stream();
+                    if early {
+                        reading.goes_back.open();
+                    }
+                    let mut next = |pending: &dyn Fn(u64)| {
+                        poll_by_hand(|cx| Pin::new(&mut stream).poll_next(cx), pending).unwrap()
+                    };
+                    // On its second poll it is looked at.
+                    let second = next(&|times| {
+                        if times == 2 {
+                            if early {
+                                reading.is_back.pass();
+                            }
+                            reading.second.open();
+                        }
+                    });
+                    assert_eq!(*second.unwrap(), 1);
+                    if !early {
+                        reading.goes_back.open();
+                        reading.is_back.pass();
+                    }
+                    // Only now is the third submitted.
+                    let third = next(&|_| reading.third.open());
+                    reading.third.open();
+                    *third.unwrap_or_else(|error| panic!("early: {early}: {error}"))
+                }
+            };
+            let reader = pool.spawn(body);
+            send.send(reader.clone()).unwrap();
+            assert_eq!(*reader.wait().unwrap(), 2, "early: {early}");
+            assert_eq!(
+                *pool.run(reading.calls().call(0)).unwrap(),
+                2,
+                "early: {early}: it was told of a cycle"
+            );
+            assert_usable(&pool);
+        }
     });
 }

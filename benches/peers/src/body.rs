@@ -4,12 +4,15 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rayon::prelude::*;
+
 /// How often the function ran in this process.
 pub(crate) static RUNS: AtomicU64 = AtomicU64::new(0);
 
 static LENGTH: AtomicUsize = AtomicUsize::new(100);
 static SLEEP: AtomicU64 = AtomicU64::new(0);
 static PANICS: AtomicUsize = AtomicUsize::new(0);
+static PIECES: AtomicUsize = AtomicUsize::new(0);
 
 /// What the function does besides: bytes of its result, milliseconds that it waits, and whether it panics in
 /// the end.
@@ -17,6 +20,11 @@ pub(crate) fn set(length: usize, sleep: u64, panics: bool) {
     LENGTH.store(length, Relaxed);
     SLEEP.store(sleep, Relaxed);
     PANICS.store(panics.into(), Relaxed);
+}
+
+/// The function is parallel: rayon gets that many pieces, a millisecond each.
+pub(crate) fn set_pieces(pieces: usize) {
+    PIECES.store(pieces, Relaxed);
 }
 
 /// Not compressible, so that nobody gains by trying.
@@ -47,6 +55,8 @@ pub(crate) fn run(key: &str) -> Vec<u8> {
     if sleep > 0 {
         std::thread::sleep(Duration::from_millis(sleep));
     }
+    let pieces = (0..PIECES.load(Relaxed)).into_par_iter().with_max_len(1);
+    pieces.for_each(|_| std::thread::sleep(Duration::from_millis(1)));
     assert!(PANICS.load(Relaxed) == 0, "as told");
     value(key)
 }

@@ -16,6 +16,9 @@ use crate::work::Task;
 /// How long one process may take.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// The same, where a hang is what is looked for: some fifty times what it takes.
+const SHORT_LIMIT: Duration = Duration::from_secs(15);
+
 /// How to start the measured processes.
 pub(crate) struct Launcher {
     own: PathBuf,
@@ -95,6 +98,9 @@ impl Launcher {
             command.arg("child");
         }
         command.args(task.to_args()).env("RUST_BACKTRACE", "0");
+        if task.workload == "parallel" {
+            command.env("RAYON_NUM_THREADS", task.threads.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("can't be started: {error}"))?;
         let (send, lines) = channel();
@@ -128,8 +134,9 @@ impl Process {
     /// Its last line.
     fn finish(mut self) -> Result<Value, String> {
         let mut last = None;
+        let limit = if self.task.workload == "parallel" { SHORT_LIMIT } else { LIMIT };
         loop {
-            match self.lines.recv_timeout(LIMIT) {
+            match self.lines.recv_timeout(limit) {
                 Ok(line) => last = Some(line),
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {

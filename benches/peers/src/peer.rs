@@ -73,6 +73,7 @@ pub(crate) const PEERS: &[Entry] = &[
     entry("memopool", "memopool", Kind::Memory, peers::memopool::memory),
     entry("moka", "moka `get_with` + rayon", Kind::Memory, peers::moka::open),
     entry("quick_cache", "quick_cache + rayon", Kind::Memory, peers::quick_cache::open),
+    entry("once", "std `OnceLock` in a map + rayon", Kind::Memory, peers::once::open),
     entry("foyer", "foyer, memory", Kind::Memory, peers::foyer::memory),
     entry("cached", "cached `by_key` + rayon", Kind::Memory, peers::cached::by_key),
     entry("cached-sharded", "cached `concurrent_cached` + rayon", Kind::Memory, peers::cached::sharded),

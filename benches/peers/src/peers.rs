@@ -7,6 +7,7 @@ pub(crate) mod lmdb;
 pub(crate) mod memoize;
 pub(crate) mod memopool;
 pub(crate) mod moka;
+pub(crate) mod once;
 pub(crate) mod plain;
 pub(crate) mod quick_cache;
 pub(crate) mod redb;

@@ -216,6 +216,18 @@ impl Plan {
                 }
             }
         }
+        if self.wants("herd-parallel") {
+            say("herd-parallel");
+            for entry in
+                self.peers(&[Kind::Memory, Kind::Disk]).into_iter().filter(|entry| entry.open.is_some())
+            {
+                let dir = temporary()?;
+                let mut task = self.task("parallel", entry, dir.path(), 10);
+                task.threads = 4;
+                let outcome = self.launcher.run(&task);
+                self.note("herd-parallel", entry, outcome);
+            }
+        }
         if self.wants("together") {
             say("together");
             for entry in self.peers(&[Kind::Disk]) {

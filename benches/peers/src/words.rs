@@ -212,13 +212,15 @@ does; the caches save nine runs in ten. Lines without a cache show what the thre
         text: "\
 How often the function ran when eight threads, or four processes, asked for one cold key at the same moment: if it gives a \
 value, fails, or panics. Fewer is better; one means that all got the outcome of the same run. redb lets one process open a database, unless it is set to \
-`MultiWriter`, which is not measured here.",
+`MultiWriter`, which is not measured here. Parallel: the function is a `par_iter` of 24 pieces, and 64 jobs of the same four \
+threads of rayon's ask for each of ten keys, one after the other while it runs (rayon-rs/rayon#592); ten runs are all that is needed.",
         kinds: &[Kind::Memory, Kind::Disk, Kind::Threads],
         columns: &[
             ("value", "herd-value", Figure::Runs),
             ("error", "herd-error", Figure::Runs),
             ("panic", "herd-panic", Figure::Runs),
             ("value, 4 processes", "together", Figure::Together),
+            ("parallel, 10 keys", "herd-parallel", Figure::Runs),
         ],
     },
     Table {

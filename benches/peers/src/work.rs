@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -110,6 +110,7 @@ pub(crate) fn perform(task: &Task) -> Result<serde_json::Value, String> {
             json!({ "ns": each(opening + ns), "cpu": cpu(), "runs": runs(), "wrong": wrong.into_inner() })
         }
         "herd" => json!({ "runs": herd(peer, task) }),
+        "parallel" => json!({ "runs": parallel(peer, task) }),
         "together" => json!({ "runs": together(peer) }),
         other => return Err(format!("`{other}` is no workload; see `--help`")),
     })
@@ -190,6 +191,22 @@ fn herd(peer: &dyn Peer, task: &Task) -> u64 {
             });
         }
     });
+    body::RUNS.load(Relaxed)
+}
+
+/// Cold keys of a function that is parallel itself, each asked for by many jobs of the rayon pool whose threads it uses. They come
+/// one after the other: some while it runs.
+fn parallel(peer: &dyn Peer, task: &Task) -> u64 {
+    body::set_pieces(24);
+    for round in 0..task.count {
+        let key = &format!("cold-{round}");
+        rayon::in_place_scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(move |_| peer.get(key, &touch));
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+    }
     body::RUNS.load(Relaxed)
 }
 

@@ -1,7 +1,8 @@
 //! The disk tier: results that outlive the process and are shared between processes.
 //!
 //! 1. [`tier`] — what a pool sees: look, claim, put, forget; what it does about trouble.
-//! 2. [`writer`] — the one thread that writes behind; [`pause`] its rests; [`health`] when it is worth trying; [`unwritten`] what a flush tells.
+//! 2. [`writer`] — the one thread that writes behind; [`pause`] its rests; [`health`] when it is worth trying; [`unwritten`]
+//!    what a flush tells, [`telling`] what the listener is told.
 //! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back; [`pending`] what is on its way.
 //! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
@@ -34,6 +35,7 @@ mod rebuild;
 pub(crate) mod record;
 pub(crate) mod segment;
 pub(crate) mod store;
+mod telling;
 pub(crate) mod tier;
 mod unwritten;
 mod writer;

@@ -3,7 +3,8 @@
 //! A record is believed for what it proves, not for where it was found. A reader that was sent to a place checks, in this
 //! order: magic and version; the *seal*, a keyed hash over the header and the record's own place; the lengths, against
 //! what the index said and what the file holds; the key; the hash of the payload. Whatever does not fit is a [`Bad`], which
-//! is a miss.
+//! is a miss. What fits, but says of its payload what this build does not know, is another build's ([`Needs`]): a miss as
+//! well, and nobody's fault.
 //!
 //! The seal binds a record to its place: a segment that was swapped or copied to another name, or the image of a record
 //! inside another's payload, has a seal for elsewhere. With a key of the user's (`mac_key`) nobody else can make one.
@@ -20,6 +21,7 @@
 use std::fmt;
 
 pub(crate) use super::index::{Place, Position};
+use crate::memo::compress;
 
 /// The version of the layout: of a record, and of the directory it is in (`v1`).
 pub(crate) const FORMAT_VERSION: u8 = 1;
@@ -175,6 +177,16 @@ impl Header {
         Ok(header)
     }
 
+    /// What it takes to read the payload, if this build does not have it.
+    pub(crate) fn needs(&self) -> Option<Needs> {
+        if self.is_known() { compress::needs(self.flags) } else { Some(Needs::LaterVersion) }
+    }
+
+    /// Whether this version knows all that the header says of its payload.
+    fn is_known(&self) -> bool {
+        self.flags & !flags::ALL == 0 && self.codec == codec::BINCODE
+    }
+
     /// Whether that is the payload of this header, which is believed.
     pub(crate) fn is_of(&self, payload: &[u8]) -> bool {
         is_small(self.flags, self.stored_len) || payload_hash(payload) == self.payload_hash
@@ -182,14 +194,8 @@ impl Header {
 
     /// What no writer of this version would have sealed.
     fn check(&self) -> Result<(), Bad> {
-        let packed = self.flags & (flags::LZ4 | flags::ZSTD);
-        if self.flags & !flags::ALL != 0 || packed == flags::LZ4 | flags::ZSTD {
-            return Err(Bad::Flags(self.flags));
-        }
-        if self.codec != codec::BINCODE {
-            return Err(Bad::Codec(self.codec));
-        }
-        if record_len(self.stored_len) >= MAX_RECORD || (packed == 0 && self.raw_len != self.stored_len) {
+        let plain = self.is_known() && self.flags & (flags::LZ4 | flags::ZSTD) == 0;
+        if record_len(self.stored_len) >= MAX_RECORD || (plain && self.raw_len != self.stored_len) {
             return Err(Bad::Lengths);
         }
         Ok(())
@@ -304,8 +310,6 @@ pub(crate) enum Bad {
     /// Sealed with another key.
     Foreign,
     Seal,
-    Flags(u16),
-    Codec(u8),
     Lengths,
     Key,
     Payload,
@@ -330,10 +334,6 @@ impl fmt::Display for Bad {
             Bad::Version(found) => write!(f, "the record has format version {found}, not {FORMAT_VERSION}"),
             Bad::Foreign => f.write_str("the record was sealed with another `mac_key`"),
             Bad::Seal => f.write_str("the seal does not fit: the record is damaged, or was moved"),
-            Bad::Flags(found) => {
-                write!(f, "the record has flags ({found:#06x}) that this version does not know")
-            }
-            Bad::Codec(found) => write!(f, "the payload has codec {found}, which this version does not know"),
             Bad::Lengths => f.write_str("the record's lengths contradict each other"),
             Bad::Key => f.write_str("the record is another call's"),
             Bad::Payload => f.write_str("the payload is damaged: its hash does not fit"),
@@ -343,6 +343,26 @@ impl fmt::Display for Bad {
 }
 
 impl std::error::Error for Bad {}
+
+/// What a build would need to read the payload of a record that is as whole as any other: others read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Lz4,
+    Zstd,
+    /// The record has flags or a codec that this version does not know.
+    LaterVersion,
+}
+
+impl Needs {
+    /// For users.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Needs::Lz4 => "memopool with the feature `lz4`",
+            Needs::Zstd => "memopool with the feature `zstd`",
+            Needs::LaterVersion => "a later version of memopool",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

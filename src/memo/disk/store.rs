@@ -3,7 +3,8 @@
 //! # Reading
 //!
 //! The index says where the record may lie; the record proves itself. A record that was moved meanwhile is looked for once
-//! more. One that proves wrong is buried, so that it is read and counted once.
+//! more. One that proves wrong is buried, so that it is read and counted once. One that only another build can read stays;
+//! what this build computes instead becomes the newer record of its key, which both can read.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use super::io::{Access, Handle, Io};
 use super::log::LOCK_PATIENCE;
 use super::payload::{Meta, Payload};
 use super::rebuild::rebuild;
-use super::record::{self, Bad, Header, SealKey};
+use super::record::{self, Bad, Header, Needs, SealKey};
 use super::segment::large::{LargeReader, LargeWriter};
 use super::segment::{self, Segments, Unread};
 use crate::config::disk::Disk;
@@ -53,6 +54,8 @@ pub(crate) enum Look<T> {
     Hit(T, Meta),
     Miss(Option<Fate>),
     Corrupt(String),
+    /// It is sound, but not for this build.
+    Needs(Needs),
     Failed(io::Error),
 }
 
@@ -237,7 +240,9 @@ impl Store {
             Err(Unread::Io(error)) => Look::Failed(error),
             Ok((header, large)) => {
                 let meta = Meta::from(&header);
-                if !meta.is_fresh(now) {
+                if let Some(needs) = header.needs() {
+                    Look::Needs(needs)
+                } else if !meta.is_fresh(now) {
                     Look::Miss(Some(Fate::Expired))
                 } else {
                     if !slot.is_marked() {

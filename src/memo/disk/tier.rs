@@ -11,7 +11,6 @@
 //! Nothing of the disk fails a task. What can't be read is a miss, what can't be written stays in memory: counted, and
 //! told once ([`Event::StoreFailed`]) until it works again.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
@@ -24,7 +23,8 @@ use super::payload::{Meta, Packed, Payload, Sink};
 use super::pending::Pending;
 use super::put::{Note, Permit, Put};
 use super::store::{Look, Store};
-use super::unwritten::Unwritten;
+use super::telling::Telling;
+use super::unwritten::{By, Unwritten};
 use super::writer::Writer;
 use crate::config::disk::{Disk, Spill};
 use crate::error::Error;
@@ -51,18 +51,9 @@ pub(super) struct Shared {
     reads: Health,
     pub(super) writes: Health,
     pub(super) unwritten: Unwritten,
-    telling: Mutex<Telling>,
+    telling: Telling,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
     opened: AtomicU64,
-}
-
-/// What the listener knows, and is to be told: in this order, by one thread at a time, without the lock.
-#[derive(Default)]
-struct Telling {
-    failed: bool,
-    /// `Some`: why it failed; `None`: it works again.
-    queue: VecDeque<Option<String>>,
-    busy: bool,
 }
 
 /// What a look found.
@@ -85,14 +76,14 @@ impl Tier {
             reads: Health::default(),
             writes: Health::default(),
             unwritten: Unwritten::default(),
-            telling: Mutex::default(),
+            telling: Telling::default(),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
         Ok(Arc::new(Tier { shared, writer }))
     }
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
-    /// asked for only if its entry proves wrong, which whoever finds it counts, since nobody else will find it. `now`: asked
+    /// asked for only if its entry is of no use: wrong ones are counted by whoever finds them, since nobody else will. `now`: asked
     /// for only if the entry expires.
     pub(crate) fn look<T>(
         &self,
@@ -128,6 +119,13 @@ impl Tier {
                 count(&tally.corrupt);
                 self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
                 Found::Nothing(Some(Fate::Corrupt))
+            }
+            Look::Needs(needs) => {
+                self.shared.read_works();
+                if self.shared.telling.is_news(needs) {
+                    self.shared.emit(&Event::OtherBuild { function: tally().name, needs: needs.text() });
+                }
+                Found::Nothing(Some(needs.into()))
             }
             Look::Failed(error) => {
                 self.shared.failed(&self.shared.reads, &error);
@@ -175,12 +173,15 @@ impl Tier {
     }
 
     /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its
-    /// key since this pool came: it was forgotten, refreshed or has expired. When it leaves the memory nobody would know
-    /// that it is newer.
+    /// key since this pool came: it was forgotten, refreshed or has expired; and where there is a record of it, which can't
+    /// have been of use. When it leaves the memory nobody would know that it is newer.
     pub(crate) fn takes(&self, tally: &Tally, permit: &Permit, function: &[u8]) -> bool {
         let at_once = match self.shared.disk.spill {
             Spill::OnInsert => true,
-            Spill::OnEvict => !self.shared.store().admits(&permit.key, function, self.shared.opened()),
+            Spill::OnEvict => {
+                let store = self.shared.store();
+                !store.admits(&permit.key, function, self.shared.opened()) || store.knows(&permit.key)
+            }
         };
         at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
     }
@@ -212,14 +213,14 @@ impl Tier {
 
     /// Takes note that a value could not be written to a file of its own.
     pub(crate) fn write_failed(&self, error: &io::Error) {
-        self.shared.lost(error);
+        self.shared.lost(By::Hand, error);
     }
 
     /// Takes a result to be written. Does not wait, and does not fail.
     pub(crate) fn put(&self, put: Put) {
         if let Packed::Large(_) = put.packed {
             // It is in a file already; all that is left is to give it its name.
-            return self.shared.write(&[Arc::new(put)]);
+            return self.shared.write(&[Arc::new(put)], By::Hand);
         }
         let put = Arc::new(put);
         self.shared.pending.insert(Arc::clone(&put));
@@ -304,6 +305,11 @@ impl Tier {
         self.writer.close();
     }
 
+    #[cfg(all(test, feature = "testing"))]
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         stats.disk_bytes = self.shared.store().bytes();
         stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
@@ -329,7 +335,7 @@ impl Shared {
     }
 
     /// Writes a batch and lets go of what came with it, whether it could be written or not.
-    pub(super) fn write(&self, puts: &[Arc<Put>]) {
+    pub(super) fn write(&self, puts: &[Arc<Put>], by: By) {
         let written = self.revived().and_then(|store| store.append(puts));
         for put in puts {
             self.pending.settle(put);
@@ -340,7 +346,7 @@ impl Shared {
                 stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
                 self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
-            Err(error) => self.lost(&error),
+            Err(error) => self.lost(by, &error),
         }
     }
 
@@ -363,7 +369,7 @@ impl Shared {
         put.permit.release();
         let reason =
             "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";
-        self.unwritten.add(reason);
+        self.unwritten.add(By::Hand, reason);
         self.emit(&Event::NotStored { function: put.tally.name, reason });
     }
 
@@ -404,8 +410,8 @@ impl Shared {
     }
 
     /// Results could not be written.
-    fn lost(&self, error: &io::Error) {
-        self.unwritten.add(&error.to_string());
+    fn lost(&self, by: By, error: &io::Error) {
+        self.unwritten.add(by, &error.to_string());
         self.write_fails(error);
     }
 
@@ -441,25 +447,10 @@ impl Shared {
 
     /// Tells the listener that the disk failed, or works again, if that is news.
     fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
-        let mut telling = self.telling.lock();
-        if telling.failed == failed {
-            return;
-        }
-        telling.failed = failed;
-        telling.queue.push_back(what());
-        // What one thread says another might overtake.
-        if std::mem::replace(&mut telling.busy, true) {
-            return;
-        }
-        while let Some(next) = telling.queue.pop_front() {
-            drop(telling);
-            match &next {
-                Some(reason) => self.emit(&Event::StoreFailed { reason }),
-                None => self.emit(&Event::StoreRecovered),
-            }
-            telling = self.telling.lock();
-        }
-        telling.busy = false;
+        self.telling.say(failed, what, |next| match next {
+            Some(reason) => self.emit(&Event::StoreFailed { reason }),
+            None => self.emit(&Event::StoreRecovered),
+        });
     }
 
     fn told(&self, done: io::Result<()>) -> Result<(), Error> {

@@ -5,11 +5,20 @@
 //! a worker that finishes while more waits is held back ([`Writer::hold_back`]), and beyond twice as much, results are
 //! dropped, since a disk that does not keep up must not stop the pool.
 //!
+//! # Who writes
+//!
+//! On a busy machine the system may not let the writer run for a while, though it was woken. What has finished by then would
+//! be lost with the process, so a worker that finishes something and finds that nobody has written for [`OVERDUE`] writes
+//! what waits itself, after its own waiters were told ([`Writer::lend_a_hand`]). Only one thread writes at a time, which
+//! has the *turn*. It takes messages in their order but for flushes and syncs, which it leaves to the writer, behind all
+//! else: so what the writer answers is true of everything before it, whoever wrote that. Where the disk is what is slow, the
+//! turn is taken, and nobody waits for it but the writer.
+//!
 //! The thread starts with the first result and ends with the pool. A panic can't get into it: it runs no user code but the
 //! listener, which is caught.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
@@ -17,6 +26,7 @@ use super::functions::Version;
 use super::pause::Pause;
 use super::put::{Note, Put};
 use super::tier::Shared;
+use super::unwritten::By;
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +45,9 @@ const MUCH: u64 = 1 << 20;
 /// How long a worker is held back at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What nobody has begun to write for so long is written by whoever can.
+const OVERDUE: Duration = Duration::from_millis(10);
+
 /// How long `flush` waits for the writer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,32 +56,65 @@ enum Message {
     Note(Note),
     Version(Version),
     /// Answered when everything before it is safe.
-    Flush(Sender<Result<(), String>>),
+    Flush(Reply),
+    /// Another than the writer has written something.
+    Written,
 }
+
+/// Where a flush waits: whether what was written is safe, and how many results the writer had lost when it came to this.
+type Reply = Sender<(Result<(), String>, u64)>;
 
 /// See the [module](self).
 pub(super) struct Writer {
     shared: Arc<Shared>,
     backlog: Arc<Backlog>,
     name: String,
-    thread: Mutex<Option<(Sender<Message>, JoinHandle<()>)>>,
+    thread: Mutex<Option<Thread>>,
     closed: AtomicBool,
 }
 
-/// Bytes that wait.
-#[derive(Default)]
+struct Thread {
+    send: Sender<Message>,
+    work: Work,
+    handle: JoinHandle<()>,
+}
+
+/// What waits, and who writes it.
 struct Backlog {
     bytes: AtomicU64,
     gate: Mutex<()>,
     drained: Condvar,
     pause: Pause,
+    turn: Mutex<()>,
+    /// Since when something waits and nobody writes, in nanoseconds since `born`; 0: not at all. Nearly so, and never
+    /// waited for: it only says when to lend a hand.
+    since: AtomicU64,
+    born: Instant,
+}
+
+/// What a batch came to.
+struct Batch {
+    wrote: bool,
+    flushes: Vec<Reply>,
+    /// Somebody else wrote before.
+    written: bool,
+    /// The pool has ended.
+    over: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, name: String) -> Writer {
         Writer {
             shared,
-            backlog: Arc::default(),
+            backlog: Arc::new(Backlog {
+                bytes: AtomicU64::new(0),
+                gate: Mutex::default(),
+                drained: Condvar::default(),
+                pause: Pause::default(),
+                turn: Mutex::default(),
+                since: AtomicU64::new(0),
+                born: now(),
+            }),
             name,
             thread: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -83,6 +129,7 @@ impl Writer {
             return self.shared.dropped(&put);
         }
         let waiting = self.backlog.bytes.fetch_add(weight, Ordering::Relaxed) + weight;
+        self.backlog.begins_to_wait();
         if let Err(Message::Put(put)) = self.send(Message::Put(put)) {
             self.backlog.take(weight);
             return self.shared.dropped(&put);
@@ -102,32 +149,37 @@ impl Writer {
 
     /// Waits until everything that was put before is on the disk, or says what is not.
     pub(super) fn flush(&self) -> Result<(), String> {
-        let synced = self.synced();
-        // Taken in any case: the next flush is to tell of what comes after this one.
-        self.shared.unwritten.take().and(synced)
+        let unwritten = &self.shared.unwritten;
+        let begun = unwritten.begin();
+        let (synced, lost) = if self.closed.load(Ordering::Acquire) {
+            (self.shared.sync(), unwritten.behind())
+        } else {
+            self.synced()?
+        };
+        unwritten.end(&begun, lost).and(synced)
     }
 
-    fn synced(&self) -> Result<(), String> {
-        if self.closed.load(Ordering::Acquire) {
-            return self.shared.sync();
-        }
+    /// What the writer answers; why it does not.
+    fn synced(&self) -> Result<(Result<(), String>, u64), String> {
         let (send, receive) = bounded(1);
         if self.send(Message::Flush(send)).is_err() {
             return Err("no thread could be started to write".into());
         }
         self.backlog.pause.end();
-        match receive.recv_timeout(FLUSH_PATIENCE) {
-            Ok(done) => done,
-            Err(RecvTimeoutError::Timeout) => Err(format!(
+        receive.recv_timeout(FLUSH_PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => format!(
                 "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
                 FLUSH_PATIENCE.as_secs()
-            )),
-            Err(RecvTimeoutError::Disconnected) => Err("the writer has ended".into()),
-        }
+            ),
+            RecvTimeoutError::Disconnected => "the writer has ended".into(),
+        })
     }
 
-    /// Waits while more waits to be written than the backlog may have; not for ever.
+    /// Waits while more waits to be written than the backlog may have; not for ever. If nobody writes, it does so itself.
     pub(super) fn hold_back(&self) {
+        if self.backlog.is_overdue() {
+            self.lend_a_hand();
+        }
         let bound = self.shared.disk.backlog;
         if self.backlog.bytes.load(Ordering::Relaxed) <= bound {
             return;
@@ -139,12 +191,32 @@ impl Writer {
         }
     }
 
+    /// Writes a batch in the place of the writer, unless somebody writes.
+    #[cold]
+    fn lend_a_hand(&self) {
+        let (send, work) = match &*self.thread.lock() {
+            Some(Thread { send, work, .. }) => (send.clone(), work.clone()),
+            None => return,
+        };
+        // (The writer ends when nobody can send any more: not before this is over.)
+        let Some(turn) = self.backlog.turn.try_lock() else { return };
+        let Ok(first) = work.receive.try_recv() else { return };
+        let batch = work.batch(first);
+        drop(turn);
+        for reply in batch.flushes {
+            let _ = send.send(Message::Flush(reply));
+        }
+        if batch.written || (batch.wrote && self.shared.disk.sync != Sync::None) {
+            let _ = send.send(Message::Written);
+        }
+    }
+
     /// Writes what is left and ends the thread.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let thread = self.thread.lock().take();
-        if let Some((send, handle)) = thread {
-            drop(send);
+        if let Some(Thread { send, work, handle }) = thread {
+            drop((send, work));
             self.backlog.pause.end();
             let _ = handle.join();
         }
@@ -158,8 +230,10 @@ impl Writer {
         if thread.is_none() {
             let (send, receive) = unbounded();
             let (shared, backlog) = (Arc::clone(&self.shared), Arc::clone(&self.backlog));
-            match spawn(self.name.clone(), None, move || Loop { shared, backlog, receive }.run()) {
-                Ok(handle) => *thread = Some((send, handle)),
+            let work = Work { shared, backlog, receive };
+            let writer = work.clone();
+            match spawn(self.name.clone(), None, move || writer.run()) {
+                Ok(handle) => *thread = Some(Thread { send, work, handle }),
                 Err(error) => {
                     drop(thread);
                     self.shared.emit(&Event::ThreadFailed { error: &error });
@@ -168,13 +242,31 @@ impl Writer {
             }
         }
         match &*thread {
-            Some((send, _)) => send.send(message).map_err(|unsent| unsent.0),
+            Some(Thread { send, .. }) => send.send(message).map_err(|unsent| unsent.0),
             None => Err(message),
         }
     }
 }
 
 impl Backlog {
+    /// Something was put.
+    fn begins_to_wait(&self) {
+        if self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        match self.since.load(Ordering::Relaxed) {
+            0 => false,
+            since => self.now().saturating_sub(since) > OVERDUE.as_nanos() as u64,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        (self.born.elapsed().as_nanos() as u64).max(1)
+    }
+
     fn take(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         // Taking the gate orders this after a waiter's last look.
@@ -183,14 +275,15 @@ impl Backlog {
     }
 }
 
-/// The writer's thread.
-struct Loop {
+/// What there is to write: taken by the writer's thread, or by who lends it a hand.
+#[derive(Clone)]
+struct Work {
     shared: Arc<Shared>,
     backlog: Arc<Backlog>,
     receive: Receiver<Message>,
 }
 
-impl Loop {
+impl Work {
     fn run(self) {
         let sync = self.shared.disk.sync;
         let interval = match sync {
@@ -203,11 +296,18 @@ impl Loop {
                 None => self.receive.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.receive.recv_deadline(at),
             };
-            let (wrote, flushes, over) = match first {
-                Ok(message) => self.batch(message),
-                Err(RecvTimeoutError::Timeout) => (false, Vec::new(), false),
-                Err(RecvTimeoutError::Disconnected) => (false, Vec::new(), true),
+            let nothing = |over| Batch { wrote: false, flushes: Vec::new(), written: false, over };
+            let Batch { wrote, flushes, written, over } = match first {
+                Ok(message) => {
+                    let turn = self.backlog.turn.lock();
+                    let batch = self.batch(message);
+                    drop(turn);
+                    batch
+                }
+                Err(RecvTimeoutError::Timeout) => nothing(false),
+                Err(RecvTimeoutError::Disconnected) => nothing(true),
             };
+            let wrote = wrote || written;
             if wrote && let Some(interval) = interval {
                 due = due.or_else(|| now().checked_add(interval));
             }
@@ -217,11 +317,12 @@ impl Loop {
             if is_due || at_end || flushed || (wrote && sync == Sync::EachBatch) {
                 let synced = self.shared.sync();
                 due = None;
-                if !flushed && let Err(reason) = &synced {
-                    // Nobody asked for this one. If it is tried again it may work, though pages are lost.
-                    self.shared.unwritten.add(reason);
+                if let Err(reason) = &synced {
+                    // Others may wait for the same. If it is tried again for them it may work, though pages are lost.
+                    self.shared.unwritten.add(By::Writer, reason);
                 }
-                flushes.into_iter().for_each(|reply| drop(reply.send(synced.clone())));
+                let lost = self.shared.unwritten.behind();
+                flushes.into_iter().for_each(|reply| drop(reply.send((synced.clone(), lost))));
             }
             if over {
                 return;
@@ -232,12 +333,11 @@ impl Loop {
         }
     }
 
-    /// Takes what there is and writes it. Says whether something was written, who wants it to be safe, and whether the
-    /// pool has ended.
-    fn batch(&self, first: Message) -> (bool, Vec<Sender<Result<(), String>>>, bool) {
+    /// Takes what there is and writes it. It is the caller's turn.
+    fn batch(&self, first: Message) -> Batch {
         let (mut puts, mut notes, mut versions, mut flushes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut bytes = 0;
+        let (mut bytes, mut written) = (0, false);
         // A batch must not fill the directory: it would evict itself.
         let most = BATCH_BYTES.min(self.shared.disk.max_bytes / 16);
         let mut next = Ok(first);
@@ -250,6 +350,7 @@ impl Loop {
                 Ok(Message::Note(note)) => notes.push(note),
                 Ok(Message::Version(version)) => versions.push(version),
                 Ok(Message::Flush(reply)) => flushes.push(reply),
+                Ok(Message::Written) => written = true,
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
@@ -259,14 +360,16 @@ impl Loop {
             next = self.receive.try_recv();
         };
         if !puts.is_empty() {
-            self.shared.write(&puts);
+            self.shared.write(&puts, By::Writer);
             self.backlog.take(bytes);
         }
         self.shared.note_versions(&versions);
         if !notes.is_empty() {
             self.shared.note(&notes);
         }
-        (!puts.is_empty(), flushes, over)
+        let since = if self.receive.is_empty() { 0 } else { self.backlog.now() };
+        self.backlog.since.store(since, Ordering::Relaxed);
+        Batch { wrote: !puts.is_empty(), flushes, written, over }
     }
 }
 
@@ -275,3 +378,6 @@ impl fmt::Debug for Writer {
         f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

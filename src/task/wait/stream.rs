@@ -5,8 +5,9 @@
 //! pool lives, and when that task is done the next poll finds another.
 //!
 //! Inside a task's body a pending stream is an or-edge in the wait graph, entered as a single future's is: all branches on
-//! the first poll, looked at on the next, since a combinator polls all its futures once before it sleeps. So a stream that
-//! could never yield says so, and the body's thread counts as blocked.
+//! the first poll, looked at on the next, since a combinator polls all its futures once before it sleeps. Tasks that come
+//! later (a map submits as it is read) join them on the next poll that finds nothing. So a stream that could never yield says
+//! so, and the body's thread counts as blocked.
 
 use std::fmt;
 use std::pin::Pin;
@@ -90,12 +91,12 @@ pub(in crate::task) struct Polled {
 }
 
 impl Polled {
-    /// Takes the branch of a task back, unless another that is pending shares its run.
+    /// A task is given out: takes its branch back, unless another that is pending shares its run.
     fn take<R: Send + Sync + 'static>(&mut self, waiting: &Waiting<R>, task: &Task<R>) {
         if let (Some(waiter), Some(flight)) = (self.waiter, task.flight())
             && waiting.pending().all(|pending| pending.flight() != Some(flight))
         {
-            graph().forget_one(waiter, flight);
+            graph().gave_out(waiter, flight);
         }
     }
 
@@ -165,9 +166,10 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = frame else { return Ok(true) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waker = Waker::from(Arc::clone(&self.ready));
+        graph().add_branches(&frame.node, &nodes, &waker);
         if frame.polled {
             let told = |node| graph().await_polled(&frame.node, node, &waker);
-            return match nodes.iter().find_map(told) {
+            return match nodes.first().and_then(told) {
                 None => Ok(true),
                 Some(path) => {
                     polled.waiter = None;
@@ -175,15 +177,14 @@ impl<R: Send + Sync + 'static> Waiting<R> {
                 }
             };
         }
-        if first {
-            nodes.iter().for_each(|node| _ = context::polls(&frame, node, &waker, false));
-            cx.waker().wake_by_ref();
-            return Ok(true);
-        }
-        if let Some(path) = nodes.first().and_then(|node| context::polls(&frame, node, &waker, true)) {
+        if let Some(path) = nodes.first().and_then(|node| context::polls(&frame, node, &waker, !first)) {
             // Who is told of a cycle has left the graph.
             polled.waiter = None;
             return Err(Error::cycle(path));
+        }
+        if first {
+            cx.waker().wake_by_ref();
+            return Ok(true);
         }
         if context::suspend(&nodes) || self.deadline.is_some() {
             return Ok(true);

@@ -7,11 +7,12 @@
 //! 5. [`trust`]: whom the directory is opened for.
 //! 6. [`explain`]: why a call would miss, and what was counted.
 //! 7. [`flushes`]: what is said of what could not be written.
-//! 8. [`golden`]: what the first version of the format wrote.
+//! 8. [`golden`]: what the first version of the format wrote; [`builds`]: what a later one may write.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
 mod bounds;
+mod builds;
 mod explain;
 mod flushes;
 mod forgetting;
@@ -208,6 +209,7 @@ fn child() {
         "read as" => explain::read_as(&place, n),
         "store text" => values::store_text(&place, n),
         "load text" => values::load_text(&place, n),
+        "refuse text" => values::refuse_text(&place, n),
         other => panic!("no such role: {other}"),
     }
 }
