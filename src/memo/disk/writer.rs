@@ -1,24 +1,15 @@
 //! Writing behind: one thread per pool takes finished results and writes them in batches.
 //!
 //! It takes what there is and writes it at once, so a lone result is on its way to the disk some microseconds after it is
-//! finished; then it [rests](super::pause) for [`REST`] while others gather, or until a flush or [`MUCH`] waits. What waits is bounded in bytes:
-//! a worker that finishes while more waits is held back ([`Writer::hold_back`]), and beyond twice as much, results are
-//! dropped, since a disk that does not keep up must not stop the pool.
-//!
-//! # Who writes
-//!
-//! On a busy machine the system may not let the writer run for a while, though it was woken. What has finished by then would
-//! be lost with the process, so a worker that finishes something and finds that nobody has written for [`OVERDUE`] writes
-//! what waits itself, after its own waiters were told ([`Writer::lend_a_hand`]). Only one thread writes at a time, which
-//! has the *turn*. It takes messages in their order but for flushes and syncs, which it leaves to the writer, behind all
-//! else: so what the writer answers is true of everything before it, whoever wrote that. Where the disk is what is slow, the
-//! turn is taken, and nobody waits for it but the writer.
+//! finished; then it [rests](super::pause) for [`REST`] while others gather, or until a flush or [`MUCH`] waits. What waits is
+//! bounded in bytes: a worker that finishes while more waits is held back ([`Writer::hold_back`]), and beyond twice as much,
+//! results are dropped, since a disk that does not keep up must not stop the pool.
 //!
 //! The thread starts with the first result and ends with the pool. A panic can't get into it: it runs no user code but the
 //! listener, which is caught.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
@@ -45,9 +36,6 @@ const MUCH: u64 = 1 << 20;
 /// How long a worker is held back at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What nobody has begun to write for so long is written by whoever can.
-const OVERDUE: Duration = Duration::from_millis(10);
-
 /// How long `flush` waits for the writer.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,8 +45,6 @@ enum Message {
     Version(Version),
     /// Answered when everything before it is safe.
     Flush(Reply),
-    /// Another than the writer has written something.
-    Written,
 }
 
 /// Where a flush waits: whether what was written is safe, and how many results the writer had lost when it came to this.
@@ -69,52 +55,24 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     backlog: Arc<Backlog>,
     name: String,
-    thread: Mutex<Option<Thread>>,
+    thread: Mutex<Option<(Sender<Message>, JoinHandle<()>)>>,
     closed: AtomicBool,
 }
 
-struct Thread {
-    send: Sender<Message>,
-    work: Work,
-    handle: JoinHandle<()>,
-}
-
-/// What waits, and who writes it.
+/// Bytes that wait.
+#[derive(Default)]
 struct Backlog {
     bytes: AtomicU64,
     gate: Mutex<()>,
     drained: Condvar,
     pause: Pause,
-    turn: Mutex<()>,
-    /// Since when something waits and nobody writes, in nanoseconds since `born`; 0: not at all. Nearly so, and never
-    /// waited for: it only says when to lend a hand.
-    since: AtomicU64,
-    born: Instant,
-}
-
-/// What a batch came to.
-struct Batch {
-    wrote: bool,
-    flushes: Vec<Reply>,
-    /// Somebody else wrote before.
-    written: bool,
-    /// The pool has ended.
-    over: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, name: String) -> Writer {
         Writer {
             shared,
-            backlog: Arc::new(Backlog {
-                bytes: AtomicU64::new(0),
-                gate: Mutex::default(),
-                drained: Condvar::default(),
-                pause: Pause::default(),
-                turn: Mutex::default(),
-                since: AtomicU64::new(0),
-                born: now(),
-            }),
+            backlog: Arc::default(),
             name,
             thread: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -129,7 +87,6 @@ impl Writer {
             return self.shared.dropped(&put);
         }
         let waiting = self.backlog.bytes.fetch_add(weight, Ordering::Relaxed) + weight;
-        self.backlog.begins_to_wait();
         if let Err(Message::Put(put)) = self.send(Message::Put(put)) {
             self.backlog.take(weight);
             return self.shared.dropped(&put);
@@ -175,11 +132,8 @@ impl Writer {
         })
     }
 
-    /// Waits while more waits to be written than the backlog may have; not for ever. If nobody writes, it does so itself.
+    /// Waits while more waits to be written than the backlog may have; not for ever.
     pub(super) fn hold_back(&self) {
-        if self.backlog.is_overdue() {
-            self.lend_a_hand();
-        }
         let bound = self.shared.disk.backlog;
         if self.backlog.bytes.load(Ordering::Relaxed) <= bound {
             return;
@@ -191,32 +145,12 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in the place of the writer, unless somebody writes.
-    #[cold]
-    fn lend_a_hand(&self) {
-        let (send, work) = match &*self.thread.lock() {
-            Some(Thread { send, work, .. }) => (send.clone(), work.clone()),
-            None => return,
-        };
-        // (The writer ends when nobody can send any more: not before this is over.)
-        let Some(turn) = self.backlog.turn.try_lock() else { return };
-        let Ok(first) = work.receive.try_recv() else { return };
-        let batch = work.batch(first);
-        drop(turn);
-        for reply in batch.flushes {
-            let _ = send.send(Message::Flush(reply));
-        }
-        if batch.written || (batch.wrote && self.shared.disk.sync != Sync::None) {
-            let _ = send.send(Message::Written);
-        }
-    }
-
     /// Writes what is left and ends the thread.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let thread = self.thread.lock().take();
-        if let Some(Thread { send, work, handle }) = thread {
-            drop((send, work));
+        if let Some((send, handle)) = thread {
+            drop(send);
             self.backlog.pause.end();
             let _ = handle.join();
         }
@@ -230,10 +164,8 @@ impl Writer {
         if thread.is_none() {
             let (send, receive) = unbounded();
             let (shared, backlog) = (Arc::clone(&self.shared), Arc::clone(&self.backlog));
-            let work = Work { shared, backlog, receive };
-            let writer = work.clone();
-            match spawn(self.name.clone(), None, move || writer.run()) {
-                Ok(handle) => *thread = Some(Thread { send, work, handle }),
+            match spawn(self.name.clone(), None, move || Loop { shared, backlog, receive }.run()) {
+                Ok(handle) => *thread = Some((send, handle)),
                 Err(error) => {
                     drop(thread);
                     self.shared.emit(&Event::ThreadFailed { error: &error });
@@ -242,31 +174,13 @@ impl Writer {
             }
         }
         match &*thread {
-            Some(Thread { send, .. }) => send.send(message).map_err(|unsent| unsent.0),
+            Some((send, _)) => send.send(message).map_err(|unsent| unsent.0),
             None => Err(message),
         }
     }
 }
 
 impl Backlog {
-    /// Something was put.
-    fn begins_to_wait(&self) {
-        if self.since.load(Ordering::Relaxed) == 0 {
-            self.since.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn is_overdue(&self) -> bool {
-        match self.since.load(Ordering::Relaxed) {
-            0 => false,
-            since => self.now().saturating_sub(since) > OVERDUE.as_nanos() as u64,
-        }
-    }
-
-    fn now(&self) -> u64 {
-        (self.born.elapsed().as_nanos() as u64).max(1)
-    }
-
     fn take(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         // Taking the gate orders this after a waiter's last look.
@@ -275,15 +189,14 @@ impl Backlog {
     }
 }
 
-/// What there is to write: taken by the writer's thread, or by who lends it a hand.
-#[derive(Clone)]
-struct Work {
+/// The writer's thread.
+struct Loop {
     shared: Arc<Shared>,
     backlog: Arc<Backlog>,
     receive: Receiver<Message>,
 }
 
-impl Work {
+impl Loop {
     fn run(self) {
         let sync = self.shared.disk.sync;
         let interval = match sync {
@@ -296,18 +209,11 @@ impl Work {
                 None => self.receive.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.receive.recv_deadline(at),
             };
-            let nothing = |over| Batch { wrote: false, flushes: Vec::new(), written: false, over };
-            let Batch { wrote, flushes, written, over } = match first {
-                Ok(message) => {
-                    let turn = self.backlog.turn.lock();
-                    let batch = self.batch(message);
-                    drop(turn);
-                    batch
-                }
-                Err(RecvTimeoutError::Timeout) => nothing(false),
-                Err(RecvTimeoutError::Disconnected) => nothing(true),
+            let (wrote, flushes, over) = match first {
+                Ok(message) => self.batch(message),
+                Err(RecvTimeoutError::Timeout) => (false, Vec::new(), false),
+                Err(RecvTimeoutError::Disconnected) => (false, Vec::new(), true),
             };
-            let wrote = wrote || written;
             if wrote && let Some(interval) = interval {
                 due = due.or_else(|| now().checked_add(interval));
             }
@@ -333,11 +239,12 @@ impl Work {
         }
     }
 
-    /// Takes what there is and writes it. It is the caller's turn.
-    fn batch(&self, first: Message) -> Batch {
+    /// Takes what there is and writes it. Says whether something was written, who wants it to be safe, and whether the
+    /// pool has ended.
+    fn batch(&self, first: Message) -> (bool, Vec<Reply>, bool) {
         let (mut puts, mut notes, mut versions, mut flushes) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut bytes, mut written) = (0, false);
+        let mut bytes = 0;
         // A batch must not fill the directory: it would evict itself.
         let most = BATCH_BYTES.min(self.shared.disk.max_bytes / 16);
         let mut next = Ok(first);
@@ -350,7 +257,6 @@ impl Work {
                 Ok(Message::Note(note)) => notes.push(note),
                 Ok(Message::Version(version)) => versions.push(version),
                 Ok(Message::Flush(reply)) => flushes.push(reply),
-                Ok(Message::Written) => written = true,
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
@@ -367,9 +273,7 @@ impl Work {
         if !notes.is_empty() {
             self.shared.note(&notes);
         }
-        let since = if self.receive.is_empty() { 0 } else { self.backlog.now() };
-        self.backlog.since.store(since, Ordering::Relaxed);
-        Batch { wrote: !puts.is_empty(), flushes, written, over }
+        (!puts.is_empty(), flushes, over)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two that flush at once, and a writer that does not get to it.
+//! Two that flush at once.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc;
@@ -110,54 +110,5 @@ fn both_of_two_flushes_at_once_tell_what_failed() {
             // It was told.
             tier.flush().expect("all is well again");
         }
-    });
-}
-
-#[test]
-fn what_the_writer_does_not_get_to_is_written_by_who_finishes_next() {
-    // On a busy machine the writer may not run for long, and all that has finished meanwhile is lost with the process.
-    in_time(|| {
-        let dir = tempfile::tempdir().expect("room");
-        let tier = Tier::open(Disk::new(dir.path().join("cache")), None, "test").expect("a directory");
-        let Writer { shared, backlog, thread: place, .. } = tier.writer();
-        // A writer that the system does not run until it is told to.
-        let (send, receive) = unbounded();
-        let work = Work { shared: Arc::clone(shared), backlog: Arc::clone(backlog), receive };
-        let (let_go, is_let_go) = mpsc::channel::<()>();
-        let writer = work.clone();
-        let run = move || {
-            let _ = is_let_go.recv();
-            writer.run();
-        };
-        let waits = work.receive.clone();
-        let handle = spawn("writer".into(), None, run).expect("a thread");
-        *place.lock() = Some(Thread { send, work, handle });
-        let is_there = || tier.knows(&[1; 32]);
-
-        tier.put(put(&tier, 1));
-        let since = backlog.since.swap(u64::MAX, Ordering::Relaxed);
-        tier.hold_back();
-        assert!(!is_there(), "it has not waited for long");
-        backlog.since.store(since, Ordering::Relaxed);
-        while !backlog.is_overdue() {
-            thread::yield_now();
-        }
-        let turn = backlog.turn.lock();
-        tier.hold_back();
-        assert!(!is_there(), "somebody is at it");
-        drop(turn);
-        let flush = {
-            let tier = Arc::clone(&tier);
-            thread::Builder::new().spawn(move || tier.flush()).expect("a thread")
-        };
-        while waits.len() < 2 {
-            thread::yield_now();
-        }
-        tier.hold_back();
-        assert!(is_there(), "nobody has written it");
-        assert!(!flush.is_finished(), "that is left to the writer");
-        assert_eq!((waits.len(), backlog.since.load(Ordering::Relaxed)), (1, 0));
-        let_go.send(()).expect("it waits for that");
-        flush.join().expect("no panic").expect("all is well");
     });
 }
