@@ -9,8 +9,9 @@ use serde::{Serialize, Serializer};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
-use crate::sync::Arc;
+use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Weak};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
 ///
@@ -403,9 +404,11 @@ fn seconds(time: Duration) -> String {
 
 /// What one function did in one pool. Counts of the hot path are striped over threads, so that two threads with hits do
 /// not write one cache line.
-#[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) name: &'static str,
+    /// The pool, and what runs its jobs: who has the tally of a run needs no other way to them.
+    pub(crate) host: Weak<dyn Host>,
+    pub(crate) runner: Arc<Runner>,
     /// How many, and the nanoseconds that they saved.
     hits: Striped,
     pub(crate) led: AtomicU64,
@@ -437,8 +440,35 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(name: &'static str) -> Tally {
-        Tally { name, ..Tally::default() }
+    pub(crate) fn new(name: &'static str, host: Weak<dyn Host>, runner: &Arc<Runner>) -> Tally {
+        Tally {
+            name,
+            host,
+            runner: Arc::clone(runner),
+            hits: Striped::default(),
+            led: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            computed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            disk_hits: AtomicU64::new(0),
+            disk_nanos: AtomicU64::new(0),
+            spilled: AtomicU64::new(0),
+            corrupt: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            compute_nanos: AtomicU64::new(0),
+            joined_nanos: AtomicU64::new(0),
+            checked: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            unstorable: AtomicBool::new(false),
+            oversized: AtomicBool::new(false),
+            #[cfg(feature = "report")]
+            record: Default::default(),
+        }
     }
 
     /// A hit that spared `nanos` of computing.

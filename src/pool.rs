@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::event::Stats;
 #[cfg(feature = "stream")]
 use crate::run::Runner;
-use crate::run::wait_graph::Node;
 use crate::run::{Patience, context};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
@@ -115,7 +114,7 @@ impl Pool {
     /// ```
     pub fn current() -> Option<Pool> {
         let frame = context::current()?;
-        let engine: Arc<dyn Any + Send + Sync> = frame.pool;
+        let engine: Arc<dyn Any + Send + Sync> = frame.body.host()?;
         let engine = engine.downcast::<Engine>().ok()?;
         engine.handles.fetch_add(1, Ordering::Relaxed);
         Some(Pool { engine })
@@ -436,7 +435,7 @@ impl Pool {
 /// task.cancel();
 /// ```
 pub fn cancelled() -> bool {
-    context::with_current(|frame| frame.is_some_and(|frame| Node::is_given_up(&*frame.node)))
+    context::with_current(|frame| frame.is_some_and(|frame| frame.body.is_given_up()))
 }
 
 /// Inside a task: runs `f`, which blocks on something that is not a task (a lock, a socket, a subprocess), and lets the

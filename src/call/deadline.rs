@@ -7,9 +7,9 @@ use super::execute::{CallFlight, frame};
 use crate::error::Error;
 use crate::event::{Event, count};
 use crate::memo::history::Fate;
-use crate::run::context;
 use crate::run::overrun::Watched;
 use crate::run::timer::Alarm;
+use crate::run::{Ticket, context};
 use crate::sync::{Arc, Weak, spawn};
 
 /// The deadline of one attempt.
@@ -48,7 +48,7 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         let error = Error::timeout(Some(tally.name), self.timeout);
         // Callbacks may take long, or wait for others: not in the thread that keeps the time.
         let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
-            let (frame, ticket) = (frame(&engine, &flight), engine.runner.ticket());
+            let (frame, ticket) = (frame(&flight), Ticket::new(&engine));
             let started = spawn(format!("{}-callbacks", tally.name), None, move || {
                 let _frame = context::enter(frame);
                 callbacks();

@@ -20,9 +20,9 @@ use crate::flight::slots::SlotHash;
 use crate::memo::disk::tier::Tier;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
-use crate::run::Runner;
+use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Arc, RwLock};
+use crate::sync::{Arc, RwLock, Weak};
 
 /// The pool's slot table.
 pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
@@ -51,6 +51,7 @@ pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync
 
 /// See the [module](self).
 pub(crate) struct Engine {
+    this: Weak<Engine>,
     pub(crate) runner: Arc<Runner>,
     pub(super) slots: Arc<Slots>,
     pub(super) memory: Memory,
@@ -61,7 +62,7 @@ pub(crate) struct Engine {
     pub(super) on_event: Option<Listener>,
     tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
     spillers: RwLock<BTreeMap<u32, Spiller>>,
-    /// What `spawn` runs: not part of the statistics of calls.
+    /// What `spawn` runs: not part of the statistics of calls, nor counted.
     pub(super) spawned: Arc<Tally>,
     /// Who polls async bodies; `None`: the pool's own threads.
     pub(super) spawner: Option<Spawner>,
@@ -84,7 +85,9 @@ impl Engine {
         spawner: Option<Spawner>,
         recorded: Recorded,
     ) -> Arc<Engine> {
-        Arc::new(Engine {
+        Arc::new_cyclic(|this: &Weak<Engine>| Engine {
+            spawned: Arc::new(Tally::new("a spawned closure", this.clone(), &runner)),
+            this: this.clone(),
             runner,
             slots: Arc::new(Table::new()),
             memory: Memory::new(memory),
@@ -94,7 +97,6 @@ impl Engine {
             on_event,
             tallies: RwLock::default(),
             spillers: RwLock::default(),
-            spawned: Arc::new(Tally::new("a spawned closure")),
             spawner,
             #[cfg(feature = "report")]
             recorder: crate::report::record::Recorder::new(),
@@ -109,8 +111,19 @@ impl Engine {
             return Arc::clone(tally);
         }
         let mut tallies = self.tallies.write();
-        let tally = tallies.entry(identity.id).or_insert_with(|| Arc::new(Tally::new(identity.name)));
-        Arc::clone(tally)
+        let new = || Arc::new(Tally::new(identity.name, self.this.clone(), &self.runner));
+        Arc::clone(tallies.entry(identity.id).or_insert_with(new))
+    }
+
+    /// For tests of what only needs one.
+    #[cfg(test)]
+    pub(crate) fn any_tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.spawned)
+    }
+
+    /// Whether there is a listener.
+    pub(super) fn is_heard(&self) -> bool {
+        self.on_event.is_some()
     }
 
     /// Tells the listener.
@@ -239,6 +252,12 @@ impl Engine {
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {
         let tallies = self.tallies.read();
         Stats::by_name(tallies.values().map(|tally| (tally.name.to_owned(), tally.stats())))
+    }
+}
+
+impl Host for Engine {
+    fn runner(&self) -> &Arc<Runner> {
+        &self.runner
     }
 }
 

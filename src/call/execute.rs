@@ -20,15 +20,15 @@ use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
-use crate::flight::{AnyFlight, Flight, Outcome};
+use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::Permit;
 use crate::memo::history::Fate;
 use crate::observe::Span;
-use crate::run::context::{self, Entered, Frame};
+use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
-use crate::run::wait_graph::{AnyNode, Node};
-use crate::run::{Runner, Ticket, Unit};
+use crate::run::wait_graph::Node;
+use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, now};
 
@@ -38,7 +38,6 @@ pub(crate) struct Origin {
     /// `None`: a spawned closure.
     pub(crate) key: Option<KeyRef>,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) runner: Arc<Runner>,
     /// The outcome was not computed, but read from disk.
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
@@ -53,20 +52,27 @@ pub(crate) type CallFlight<R> = Flight<Origin, R, Run<R>>;
 /// A leader's guard over it.
 pub(super) type Lead<R> = Guard<SlotKey, Entry, AnyFlight, Arc<CallFlight<R>>>;
 
+impl Keyed for Origin {
+    type Key = SlotKey;
+
+    fn key(&self) -> Option<&SlotKey> {
+        self.key.as_ref().map(|key| &key.slot)
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct Run<R: 'static> {
-    pub(super) engine: Arc<Engine>,
     pub(super) flight: Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
     /// `None`: a spawned closure, whose value is nobody else's.
     pub(super) core: Option<Handle<R>>,
     pub(super) attempts: Attempts<R>,
-    pub(super) ticket: Ticket,
+    pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
     /// The disk had a record of it that could not be decoded.
     pub(super) doubtful: bool,
-    /// To write to the disk; `None` without one.
-    pub(super) permit: Option<Permit>,
+    /// To write to the disk; `None` without one. A run is moved about, so what is rare or large in it is elsewhere.
+    pub(super) permit: Option<Box<Permit>>,
     /// For a slot; `None` without a limit.
     pub(super) turn: Option<Turn>,
     /// Why it must run.
@@ -93,6 +99,10 @@ pub(super) enum Failure {
 pub(super) type Panic = Box<dyn Any + Send>;
 
 impl<R: Send + Sync + 'static> Run<R> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        self.ticket.host()
+    }
+
     /// Runs it. Nothing gets out of it: what still panics here is the `Drop` of something of the user's.
     pub(crate) fn run(self) {
         let _ = contain(|| self.perform());
@@ -101,7 +111,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
     /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
     fn abandon(self) {
-        let _frame = context::enter(frame(&self.engine, &self.flight));
+        let _frame = context::enter(frame(&self.flight));
         let _ = contain(|| drop(self));
     }
 
@@ -110,8 +120,8 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.rest_on();
         }
         self.ticket.start();
-        let helped = self.stage != Stage::Compute && context::is_inside(self.engine.runner.id);
-        let frame = context::enter(frame(&self.engine, &self.flight));
+        let helped = self.stage != Stage::Compute && context::is_inside(self.engine().runner.id);
+        let frame = context::enter(frame(&self.flight));
         if self.stage != Stage::Compute {
             #[cfg(feature = "report")]
             let asked = now();
@@ -119,7 +129,7 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Next::Compute => {}
                 Next::Found(outcome, meta) => {
                     #[cfg(feature = "report")]
-                    super::record::read(&self.engine, &self.flight.origin, asked);
+                    super::record::read(self.engine(), &self.flight.origin, asked);
                     return self.found(outcome, &meta);
                 }
                 Next::Requeue => {
@@ -142,9 +152,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let inside = self.turn.as_ref().map(Turn::run);
         #[cfg(feature = "report")]
         self.ask_why();
-        let started = now();
+        let started = self.is_timed().then(now);
         let verdict = self.attempt();
-        let took = started.elapsed();
+        let took = started.map_or(Duration::ZERO, |started| started.elapsed());
         context::resume();
         drop(inside);
         match verdict {
@@ -156,21 +166,26 @@ impl<R: Send + Sync + 'static> Run<R> {
             }
             Verdict::Polled(future) => {
                 drop(frame);
-                polled::begin(self, future, started);
+                polled::begin(self, future, started.unwrap_or_else(now));
             }
         }
     }
 
+    /// Whether anybody is told how long it takes: of a closure only who listens to the pool is.
+    fn is_timed(&self) -> bool {
+        self.core.is_some() || self.engine().is_heard()
+    }
+
     /// Its attempts are over, the last of which `took` that long.
     pub(super) fn end(self, result: Result<R, Failure>, took: Duration, frame: Entered) {
-        let took = self.flight.origin.course.spend(took);
+        let took = self.flight.origin.course.total(took);
         #[cfg(feature = "report")]
         self.record(took);
-        let Run { engine, flight, guard, core, attempts, ticket, permit, turn, .. } = self;
+        let Run { flight, guard, core, attempts, ticket, permit, turn, .. } = self;
         // The arguments' `Drop` is user code.
         let _ = contain(|| drop(attempts));
         drop(turn);
-        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        let bench = Bench { engine: ticket.host(), flight: &flight, core: core.as_deref() };
         bench.conclude(guard, result, took, permit);
         drop(frame);
         drop(ticket);
@@ -178,14 +193,15 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// Calls the body until it gives a value, panics, has no attempts left, or has to rest before the next.
     pub(super) fn attempt(&mut self) -> Verdict<R> {
-        let Run { engine, flight, core, attempts, .. } = self;
-        let bench = Bench { engine, flight, core: core.as_deref() };
+        let Run { ticket, flight, core, attempts, .. } = self;
+        let bench = Bench { engine: ticket.host(), flight, core: core.as_deref() };
         if flight.origin.course.made() == 0 {
-            engine.emit(&Event::Started { function: bench.name() });
+            bench.engine.emit(&Event::Started { function: bench.name() });
         }
         loop {
             let last = bench.begin_attempt();
-            let result = match catch_unwind(AssertUnwindSafe(|| engine.runner.call(|| attempts(last)))) {
+            let result = match catch_unwind(AssertUnwindSafe(|| bench.engine.runner.call(|| attempts(last))))
+            {
                 Ok(Answer::Now(result)) => Ok(result),
                 Ok(Answer::Later(future)) => return Verdict::Polled(future),
                 Err(panic) => Err(panic),
@@ -198,7 +214,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What to do after an attempt of an async body that gave this. `None`: the next, at once.
     pub(super) fn judge(&self, result: Result<Result<R, Raised>, Panic>) -> Option<Verdict<R>> {
-        let bench = Bench { engine: &self.engine, flight: &self.flight, core: self.core.as_deref() };
+        let bench = Bench { engine: self.engine(), flight: &self.flight, core: self.core.as_deref() };
         bench.judge(result)
     }
 
@@ -215,19 +231,20 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// The disk had it.
     #[inline(never)]
     pub(super) fn found(self, outcome: Outcome<R>, meta: &Meta) {
-        let Run { engine, flight, guard, core, attempts, ticket, .. } = self;
+        let Run { flight, guard, core, attempts, ticket, .. } = self;
+        let engine = ticket.host();
         // The arguments' `Drop` is user code.
         let _ = contain(|| drop(attempts));
         let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
         if let (Some(disk), Some(core)) = (&engine.disk, &core) {
-            storage::announce(&engine, disk, core, tally);
+            storage::announce(engine, disk, core, tally);
         }
         let shared = u64::from(flight.cell.interests());
         tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
         engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
-        let bench = Bench { engine: &engine, flight: &flight, core: core.as_deref() };
+        let bench = Bench { engine, flight: &flight, core: core.as_deref() };
         let value: Arc<dyn Any + Send + Sync> = match &outcome {
             Ok(value) => Arc::clone(value) as _,
             Err(error) => Arc::new(error.clone()),
@@ -307,7 +324,13 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
     }
 
     #[inline(never)]
-    fn conclude(&self, guard: Lead<R>, result: Result<R, Failure>, took: Duration, permit: Option<Permit>) {
+    fn conclude(
+        &self,
+        guard: Lead<R>,
+        result: Result<R, Failure>,
+        took: Duration,
+        permit: Option<Box<Permit>>,
+    ) {
         let tally = &self.flight.origin.tally;
         if self.flight.cell.is_done() {
             // It ran over its timeout: counted then, and nobody waits for what it still says.
@@ -315,6 +338,11 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return guard.fail(Err(Error::cancelled()));
         }
         match result {
+            // A closure is counted nowhere, and nobody keeps what it gives.
+            Ok(value) if self.core.is_none() => {
+                self.engine.emit(&Event::Computed { function: tally.name, took });
+                guard.fail(Ok(Arc::new(value)));
+            }
             Ok(value) => {
                 count(&tally.computed);
                 let joined = u64::from(self.flight.cell.interests() - 1);
@@ -322,7 +350,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
-                let keep = self.keep_value(&value, took, permit.as_ref());
+                let keep = self.keep_value(&value, took, permit.as_deref());
                 self.resolve(guard, keep, Arc::clone(&value) as _, Ok(value), permit);
             }
             Err(failure) => {
@@ -341,7 +369,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 };
                 self.engine.emit(&Event::Failed { function: tally.name, error: &error });
                 self.engine.note(&self.flight.origin, fate);
-                let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took, permit.as_ref());
+                let keep = self.keep_error(kept.filter(|_| !self.is_unwanted()), took, permit.as_deref());
                 if keep.kept.is_none()
                     && let (Some(disk), Some(permit)) = (&self.engine.disk, &permit)
                 {
@@ -354,10 +382,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 }
 
 /// What a thread knows while it runs a body, or its callbacks.
-pub(super) fn frame<R: Send + Sync + 'static>(engine: &Arc<Engine>, flight: &Arc<CallFlight<R>>) -> Frame {
-    let pool: Arc<dyn Any + Send + Sync> = Arc::clone(engine) as _;
-    let (node, span) = (Arc::clone(flight) as AnyNode, flight.origin.span.clone());
-    Frame { node, runner: Arc::clone(&engine.runner), pool, span, polled: false }
+pub(super) fn frame<R: Send + Sync + 'static>(flight: &Arc<CallFlight<R>>) -> Frame {
+    Frame { body: Arc::clone(flight) as _, span: flight.origin.span.clone(), polled: false }
 }
 
 impl Engine {
@@ -369,18 +395,21 @@ impl Engine {
 }
 
 impl Origin {
-    pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
-        let (tally, runner) = (Arc::clone(tally), Arc::clone(&engine.runner));
+    pub(super) fn new(key: Option<KeyRef>, tally: Arc<Tally>) -> Origin {
         let span = Span::of_run(tally.name, key.as_ref());
         Origin {
             key,
             tally,
-            runner,
             from_disk: AtomicBool::new(false),
             course: Course::default(),
             sleeper: Sleeper::default(),
             span,
         }
+    }
+
+    /// What runs its pool's jobs.
+    pub(crate) fn runner(&self) -> &Arc<Runner> {
+        &self.tally.runner
     }
 
     /// `name(#short-key)`, or the name alone.
@@ -414,6 +443,16 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
     }
 }
 
+impl<R: Send + Sync + 'static> Body for CallFlight<R> {
+    fn runner(&self) -> &Arc<Runner> {
+        self.origin.runner()
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        self.origin.tally.host.upgrade()
+    }
+}
+
 impl<R: Send + Sync + 'static> Node for CallFlight<R> {
     fn id(&self) -> u64 {
         self.id
@@ -424,7 +463,7 @@ impl<R: Send + Sync + 'static> Node for CallFlight<R> {
     }
 
     fn home(&self) -> u64 {
-        self.origin.runner.id
+        self.origin.runner().id
     }
 
     fn is_done(&self) -> bool {
@@ -432,7 +471,7 @@ impl<R: Send + Sync + 'static> Node for CallFlight<R> {
     }
 
     fn is_starving(&self) -> bool {
-        self.origin.runner.is_starving() && (self.cell.is_queued() || self.origin.sleeper.is_asleep())
+        self.origin.runner().is_starving() && (self.cell.is_queued() || self.origin.sleeper.is_asleep())
     }
 
     fn is_given_up(&self) -> bool {

@@ -42,7 +42,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         keep: Keep,
         value: Arc<dyn Any + Send + Sync>,
         outcome: Outcome<R>,
-        permit: Option<Permit>,
+        permit: Option<Box<Permit>>,
     ) {
         let tally = &self.flight.origin.tally;
         let (Some(core), Some(key)) = (self.core, &self.flight.origin.key) else {
@@ -56,7 +56,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         }
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
-                disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));
+                disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), *permit));
             }
         };
         let Some(weight) = weight else {

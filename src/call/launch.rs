@@ -14,19 +14,19 @@ use crate::run::limit::Limit;
 use crate::sync::Arc;
 
 /// What a run is made of, but for its arguments.
-pub(super) struct Launch<R: Send + Sync + 'static> {
-    pub(super) flight: Arc<CallFlight<R>>,
+pub(super) struct Launch<'a, R: Send + Sync + 'static> {
+    pub(super) flight: &'a Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
     pub(super) core: Option<Handle<R>>,
-    pub(super) ticket: Ticket,
+    pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
     /// Whether to look first for what the disk has at hand, here and now.
     pub(super) eager: bool,
 }
 
-impl<R: Send + Sync + 'static> Launch<R> {
+impl<R: Send + Sync + 'static> Launch<'_, R> {
     /// Makes the job and queues it. Whatever fails on the way settles the cell.
-    pub(super) fn go(self, engine: &Arc<Engine>, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
+    pub(super) fn go(self, engine: &Engine, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
         let Launch { flight, guard, core, ticket, stage, eager } = self;
         // Making arguments owned is user code (`Clone`).
         let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
@@ -36,20 +36,16 @@ impl<R: Send + Sync + 'static> Launch<R> {
                 return guard.fail(Err(Error::panic(flight.origin.tally.name, &*panic)));
             }
         };
-        let (engine, flight_of_run) = (Arc::clone(engine), Arc::clone(&flight));
-        let runner = Arc::clone(&engine.runner);
-        let permit = None;
         let turn = core.as_ref().and_then(|core| core.limit.as_ref()).map(Limit::turn);
         let run = Run {
-            engine,
-            flight: flight_of_run,
+            flight: Arc::clone(flight),
             guard,
             core,
             attempts,
             ticket,
             stage,
             doubtful: false,
-            permit,
+            permit: None,
             turn,
             #[cfg(feature = "report")]
             why: None,
@@ -67,7 +63,7 @@ impl<R: Send + Sync + 'static> Launch<R> {
             let _ = contain(|| drop(run));
             return;
         }
-        if let Err(error) = runner.push(Arc::clone(&flight) as _, stage.lane()) {
+        if let Err(error) = engine.runner.push(Arc::clone(flight) as _, stage.lane()) {
             flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
         }
     }

@@ -44,7 +44,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             // Nobody wants it any more.
             return self.guard.fail(Err(Error::cancelled()));
         }
-        let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine.runner));
+        let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine().runner));
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
             return;

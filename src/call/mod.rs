@@ -63,7 +63,7 @@ use crate::ids;
 use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
-use crate::run::{Patience, Refused};
+use crate::run::{Patience, Refused, Ticket};
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
 use crate::task::{Source, Task};
@@ -215,13 +215,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 return Ok(task);
             }
         }
-        let ticket = match engine.runner.admit(patience) {
+        let ticket = match Ticket::admit(engine, patience) {
             Ok(ticket) => ticket,
             Err(Refused::QueueFull) => return Err(self),
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin::new(Some(key), &tally, engine);
+        let origin = Origin::new(Some(key), Arc::clone(&tally));
         let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
@@ -235,13 +235,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);
-                let place = Place { table: Arc::clone(&engine.slots), key: slot, generation };
+                let place = Place { table: Arc::clone(&engine.slots), generation };
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let stage = engine.first_stage(core.format.is_some(), refresh);
-                let flight_of_run = Arc::clone(&flight);
-                let launch = Launch { flight: flight_of_run, guard, core: Some(core), ticket, stage, eager };
+                let launch = Launch { flight: &flight, guard, core: Some(core), ticket, stage, eager };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),

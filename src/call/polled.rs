@@ -142,7 +142,7 @@ impl Sleeper {
 /// The body of a run has turned out to be a future, made at `started`.
 #[inline(never)]
 pub(super) fn begin<R: Send + Sync + 'static>(run: Run<R>, future: BodyFuture<R>, started: Instant) {
-    let (engine, flight) = (Arc::clone(&run.engine), Arc::clone(&run.flight));
+    let (engine, flight) = (Arc::clone(run.engine()), Arc::clone(&run.flight));
     let live = Box::new(Live { run, future, started });
     let state = Mutex::new(State { asleep: Some(live), waker: None });
     let body = Arc::new(Body { engine, flight, state, due: Mutex::new(None) });
@@ -209,7 +209,7 @@ impl<R: Send + Sync + 'static> Body<R> {
     /// One poll. Gives back what goes on later.
     fn poll(self: &Arc<Self>, mut live: Box<Live<R>>, cx: &mut Context<'_>) -> Option<Box<Live<R>>> {
         if self.is_unwanted() {
-            drop(self.give_up(live, Error::cancelled));
+            drop(self.give_up(*live, Error::cancelled));
             return None;
         }
         let unit = || (Arc::clone(self) as Arc<dyn Unit>, Arc::clone(&self.engine.runner));
@@ -257,7 +257,7 @@ impl<R: Send + Sync + 'static> Body<R> {
     }
 
     fn frame(&self) -> Frame {
-        frame(&self.engine, &self.flight)
+        frame(&self.flight)
     }
 
     fn is_unwanted(&self) -> bool {
@@ -276,7 +276,7 @@ impl<R: Send + Sync + 'static> Body<R> {
     /// Ends it, if it is asleep.
     fn end(&self, error: impl FnOnce() -> Error) {
         let live = self.state.lock().asleep.take();
-        let waker = live.and_then(|live| self.give_up(live, error));
+        let waker = live.and_then(|live| self.give_up(*live, error));
         if let Some(waker) = waker {
             // An executor's code.
             let _ = contain(|| waker.wake_by_ref());
@@ -284,9 +284,9 @@ impl<R: Send + Sync + 'static> Body<R> {
     }
 
     /// Drops the future, then the run: as part of its task, for what they drop is the user's.
-    fn give_up(&self, live: Box<Live<R>>, error: impl FnOnce() -> Error) -> Option<Arc<Waker>> {
+    fn give_up(&self, live: Live<R>, error: impl FnOnce() -> Error) -> Option<Arc<Waker>> {
         let frame = context::enter(self.frame());
-        let Live { run, future, .. } = *live;
+        let Live { run, future, .. } = live;
         discard(future);
         graph().leave(self.flight.id);
         let waker = self.over();

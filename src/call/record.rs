@@ -12,15 +12,16 @@ use crate::sync::{Arc, now};
 impl<R: Send + Sync + 'static> Run<R> {
     /// Why it must run: asked before its first attempt, since what it ends in is noted as well.
     pub(super) fn ask_why(&mut self) {
-        let (engine, origin) = (&self.engine, &self.flight.origin);
+        let (engine, key) = (self.ticket.host(), &self.flight.origin.key);
         self.why.get_or_insert_with(|| {
-            Why::of(origin.key.and_then(|key| engine.history.recall(key.slot.hash())))
+            Why::of(key.as_ref().and_then(|key| engine.history.recall(key.slot.hash())))
         });
     }
 
     /// It has ended, all its attempts, which took that long. A spawned closure is nobody's miss.
     pub(super) fn record(&self, took: Duration) {
-        let Run { engine, flight, core, why, .. } = self;
+        let Run { flight, core, why, .. } = self;
+        let engine = self.engine();
         let (Some(key), Some(why)) = (flight.origin.key, *why) else { return };
         let tally = &flight.origin.tally;
         if let (Some(core), Some(_)) = (core, &engine.disk) {

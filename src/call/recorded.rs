@@ -57,7 +57,7 @@ impl Engine {
 impl<R: Send + Sync + 'static> Run<R> {
     /// Its result is not recorded, and its body must not run.
     pub(super) fn must_not_run(&self) -> bool {
-        self.core.is_some() && self.engine.recorded.is_on() && self.flight.origin.course.made() == 0
+        self.core.is_some() && self.engine().recorded.is_on() && self.flight.origin.course.made() == 0
     }
 
     #[cold]
@@ -66,13 +66,13 @@ impl<R: Send + Sync + 'static> Run<R> {
         let (origin, reason) = (&self.flight.origin, self.why_missed());
         let error = Error::missing(origin.label(), reason);
         count(&origin.tally.failed);
-        self.engine.emit(&Event::Failed { function: origin.tally.name, error: &error });
+        self.engine().emit(&Event::Failed { function: origin.tally.name, error: &error });
         self.fail(error);
     }
 
     /// In words, and what to do about it.
     fn why_missed(&self) -> String {
-        let engine = &self.engine;
+        let engine = self.engine();
         let (Some(core), Some(key)) = (&self.core, &self.flight.origin.key) else { return String::new() };
         let mut fate = engine.history.recall(key.slot.hash());
         let mut others = Vec::new();

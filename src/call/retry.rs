@@ -153,10 +153,14 @@ impl Course {
         self.made.fetch_add(1, Ordering::Release)
     }
 
-    /// How long the attempts took, with one of that length.
-    pub(super) fn spend(&self, took: Duration) -> Duration {
-        let before = self.spent.fetch_add(nanos(took), Ordering::Relaxed);
-        took.saturating_add(Duration::from_nanos(before))
+    /// An attempt took that long, and there will be another.
+    pub(super) fn spend(&self, took: Duration) {
+        self.spent.fetch_add(nanos(took), Ordering::Relaxed);
+    }
+
+    /// How long the attempts took, the last of them that long.
+    pub(super) fn total(&self, took: Duration) -> Duration {
+        took.saturating_add(Duration::from_nanos(self.spent.load(Ordering::Relaxed)))
     }
 
     fn begin_rest(&self, until: Instant) {
@@ -190,7 +194,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             // Nobody wants it any more.
             return self.guard.fail(Err(Error::cancelled()));
         }
-        let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine.runner));
+        let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine().runner));
         let until = now() + rest.min(FOREVER);
         flight.origin.course.begin_rest(until);
         flight.mark_parked(true);
@@ -213,7 +217,12 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// Whether it was started before its time.
     pub(super) fn rests(&self) -> bool {
-        let Some(until) = self.flight.origin.course.rests_until() else { return false };
+        let course = &self.flight.origin.course;
+        if course.made() == 0 {
+            // A rest comes after an attempt: most runs never need to look.
+            return false;
+        }
+        let Some(until) = course.rests_until() else { return false };
         if until <= now() {
             self.flight.end_rest_if_due();
             return false;
@@ -251,13 +260,13 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
         }
         let flight = Arc::clone(self);
         let push = move || {
-            let runner = &flight.origin.runner;
+            let runner = flight.origin.runner();
             if let Err(error) = runner.push(Arc::clone(&flight) as _, Lane::Ordinary) {
                 flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
             }
         };
         // An executor may run it right where it is given to it, and this may be the thread that keeps the time.
-        if self.origin.runner.is_foreign() && spawn("memopool-retry".into(), None, push.clone()).is_ok() {
+        if self.origin.runner().is_foreign() && spawn("memopool-retry".into(), None, push.clone()).is_ok() {
             return;
         }
         push();

@@ -8,7 +8,7 @@ use super::polled::Answer;
 use super::storage::Stage;
 use crate::error::Error;
 use crate::flight::claim::Guard;
-use crate::run::Patience;
+use crate::run::{Patience, Ticket};
 use crate::sync::Arc;
 use crate::task::Task;
 
@@ -18,15 +18,15 @@ where
     R: Send + Sync + 'static,
     F: FnOnce() -> R + Send + 'static,
 {
-    let ticket = match engine.runner.admit(Patience::Endless) {
+    let ticket = match Ticket::admit(engine, Patience::Endless) {
         Ok(ticket) => ticket,
         Err(_) => return Task::ready(Err(Error::shutdown()), None, None),
     };
-    let flight = new_flight::<R>(Origin::new(None, &engine.spawned, engine), false);
+    let flight = new_flight::<R>(Origin::new(None, Arc::clone(&engine.spawned)), false);
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
-    let (flight_of_run, stage) = (Arc::clone(&flight), Stage::Compute);
-    let launch = Launch { flight: flight_of_run, guard, core: None, ticket, stage, eager: false };
+    let stage = Stage::Compute;
+    let launch = Launch { flight: &flight, guard, core: None, ticket, stage, eager: false };
     launch.go(engine, move |_| {
         Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
     });

@@ -46,6 +46,7 @@ use crate::memo::disk::functions::Version;
 use crate::memo::disk::owners::NestedWait;
 use crate::memo::disk::payload::{Meta, Packed, Payload};
 use crate::memo::disk::put::{Permit, Put};
+use crate::memo::disk::store::Hint;
 use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
@@ -95,7 +96,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     #[inline(never)]
     pub(super) fn approach(&mut self, helped: bool) -> Next<R> {
         let (Some(tier), Some(core), Some(key)) =
-            (self.engine.disk.clone(), self.core.clone(), &self.flight.origin.key)
+            (self.engine().disk.clone(), self.core.clone(), &self.flight.origin.key)
         else {
             self.stage = Stage::Compute;
             return Next::Compute;
@@ -103,11 +104,11 @@ impl<R: Send + Sync + 'static> Run<R> {
         // Once: it is a hash.
         let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            match self.look(&tier, &core, &key) {
+            match self.look(&tier, &core, &key, None) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
                 Found::Nothing(fate) => self.lacks(fate),
             }
-            let runner = &self.engine.runner;
+            let runner = &self.engine().runner;
             if !helped && !runner.is_foreign() && runner.has_queued() {
                 return Next::Requeue;
             }
@@ -124,13 +125,13 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
+                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key, None)
             {
                 return Next::Found(outcome, meta);
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(tier.permit(key, claim).doubting(self.doubtful));
+        self.permit = Some(Box::new(tier.permit(key, claim).doubting(self.doubtful)));
         Next::Compute
     }
 
@@ -139,21 +140,19 @@ impl<R: Send + Sync + 'static> Run<R> {
     #[inline(never)]
     pub(super) fn glance(mut self) -> Option<Self> {
         let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
-            self.engine.disk.clone(),
+            self.engine().disk.clone(),
             self.core.clone(),
             &self.flight.origin.key,
             self.stage,
-            self.engine.runner.is_foreign(),
+            self.engine().runner.is_foreign(),
         ) else {
             return Some(self);
         };
         let key = *key.key().as_bytes();
-        if !tier.is_at_hand(&key) {
-            return Some(self);
-        }
+        let Some(hint) = tier.at_hand(&key) else { return Some(self) };
         self.ticket.start();
-        let _frame = context::enter(frame(&self.engine, &self.flight));
-        match self.look(&tier, &core, &key) {
+        let _frame = context::enter(frame(&self.flight));
+        match self.look(&tier, &core, &key, Some(hint)) {
             Found::Value(outcome, meta) => self.found(outcome, &meta),
             Found::Nothing(fate) => {
                 self.lacks(fate);
@@ -171,12 +170,12 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
-        let now = || self.engine.reads_at();
-        let found = read(tier, core, key, || Arc::clone(&self.flight.origin.tally), now);
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32], hint: Option<Hint>) -> Found<Outcome<R>> {
+        let now = || self.engine().reads_at();
+        let found = read_at(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
         if let Found::Nothing(Some(fate)) = &found {
-            self.engine.note(&self.flight.origin, *fate);
+            self.engine().note(&self.flight.origin, *fate);
         }
         found
     }
@@ -199,7 +198,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// It counts as queued again: a bound on the queue that holds for the first look only would be none.
     fn requeue(mut self) {
         self.ticket.wait_again();
-        let (engine, flight, lane) = (Arc::clone(&self.engine), Arc::clone(&self.flight), self.stage.lane());
+        let (engine, flight, lane) = (Arc::clone(self.engine()), Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
             return;
@@ -222,6 +221,18 @@ pub(super) fn read<R: Send + Sync + 'static>(
     tally: impl FnOnce() -> Arc<Tally>,
     now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
+    read_at(tier, core, key, None, tally, now)
+}
+
+/// The same, of a key that is at hand.
+fn read_at<R: Send + Sync + 'static>(
+    tier: &Tier,
+    core: &Core<R>,
+    key: &[u8; 32],
+    hint: Option<Hint>,
+    tally: impl FnOnce() -> Arc<Tally>,
+    now: impl Fn() -> u64,
+) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
     let decode = |meta: &Meta, payload: Payload<'_>| {
         let decoded = contain(|| match (meta.is_error(), format.revive, payload) {
@@ -233,7 +244,7 @@ pub(super) fn read<R: Send + Sync + 'static>(
         });
         decoded.unwrap_or_else(|panic| Err(Undecodable::Malformed(format!("decoding panicked: {panic}"))))
     };
-    tier.look(key, tally, now, decode)
+    tier.look(key, hint, tally, now, decode)
 }
 
 /// Why the disk does or does not have the result. `fate`: what is remembered of the key in this process; `under`: the key
@@ -281,7 +292,7 @@ struct Parked<R: 'static> {
 
 impl<R: Send + Sync + 'static> Parked<R> {
     fn ask_again(mut self) {
-        let engine = Arc::clone(&self.run.engine);
+        let engine = Arc::clone(self.run.engine());
         let at = now() + self.pause;
         self.pause = (self.pause * 2).min(SLOWEST_LOOK);
         // Without a thread for the timer it is dropped here, which settles it.
@@ -310,8 +321,8 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
         if self.run.flight.cell.is_done() {
             return;
         }
-        let Some(tier) = self.run.engine.disk.clone() else { return };
-        if self.run.engine.runner.is_refusing() {
+        let Some(tier) = self.run.engine().disk.clone() else { return };
+        if self.run.engine().runner.is_refusing() {
             // Dropped unrun: its waiters are told that the pool has ended.
             return;
         }
@@ -319,7 +330,7 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
             if self.run.stage == Stage::Compute
                 && let Some(key) = &self.run.flight.origin.key
             {
-                self.run.permit = Some(tier.permit(*key.key().as_bytes(), None));
+                self.run.permit = Some(Box::new(tier.permit(*key.key().as_bytes(), None)));
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);

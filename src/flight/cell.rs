@@ -133,13 +133,7 @@ impl<J, T: Clone> Cell<J, T> {
     /// Takes the job to run it. Exactly one caller gets it.
     pub(crate) fn start(&self) -> Option<J> {
         let mut state = self.state.lock();
-        match mem::replace(&mut state.phase, Phase::Running) {
-            Phase::Queued(job) => Some(job),
-            other => {
-                state.phase = other;
-                None
-            }
-        }
+        state.take_job()
     }
 
     /// The run stops before an attempt, to be armed again. `false`: nobody is left who wants it, or it is settled.
@@ -287,8 +281,13 @@ impl<J, T: Clone> Cell<J, T> {
             None => state.callbacks.push((interest, callback)),
             Some(outcome) => {
                 drop(state);
-                Notice::<J, T> { wakers: Vec::new(), callbacks: vec![callback], outcome, job: None }
-                    .deliver();
+                Notice::<J, T> {
+                    wakers: Vec::new(),
+                    callbacks: vec![callback],
+                    outcome: Some(outcome),
+                    job: None,
+                }
+                .deliver();
             }
         }
     }
@@ -327,21 +326,33 @@ impl<J, T: Clone> Cell<J, T> {
     }
 
     fn settle(&self, state: &mut State<J, T>, outcome: T) -> Notice<J, T> {
-        let before = mem::replace(&mut state.phase, Phase::Done(outcome.clone()));
-        self.done.store(true, Ordering::Release);
-        Notice {
-            wakers: mem::take(&mut state.waiters).into_iter().map(|w| w.waker).collect(),
-            callbacks: mem::take(&mut state.callbacks).into_iter().map(|(_, c)| c).collect(),
-            outcome,
-            job: match before {
-                Phase::Queued(job) => Some(job),
-                _ => None,
-            },
+        let job = state.take_job().map(Box::new);
+        let mut notice = Notice { wakers: Vec::new(), callbacks: Vec::new(), outcome: None, job };
+        if !state.waiters.is_empty() {
+            notice.wakers = mem::take(&mut state.waiters).into_iter().map(|w| w.waker).collect();
         }
+        if !state.callbacks.is_empty() {
+            notice.callbacks = mem::take(&mut state.callbacks).into_iter().map(|(_, c)| c).collect();
+            notice.outcome = Some(outcome.clone());
+        }
+        state.phase = Phase::Done(outcome);
+        self.done.store(true, Ordering::Release);
+        notice
     }
 }
 
 impl<J, T: Clone> State<J, T> {
+    /// The job, if it is queued: it is running then. (Looked at first: a job is large, and taken out once.)
+    fn take_job(&mut self) -> Option<J> {
+        if !matches!(self.phase, Phase::Queued(_)) {
+            return None;
+        }
+        match mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Queued(job) => Some(job),
+            _ => None,
+        }
+    }
+
     fn outcome(&self, interest: Interest) -> Option<T> {
         if let Some((_, outcome)) = self.withdrawn.iter().find(|(i, _)| *i == interest) {
             return Some(outcome.clone());
@@ -355,7 +366,7 @@ impl<J, T: Clone> State<J, T> {
     fn notice_for(&mut self, interest: Interest, outcome: T) -> Notice<J, T> {
         let wakers = self.waiters.extract_if(.., |w| w.interest == interest).map(|w| w.waker).collect();
         let callbacks = self.callbacks.extract_if(.., |(i, _)| *i == interest).map(|(_, c)| c).collect();
-        Notice { wakers, callbacks, outcome, job: None }
+        Notice { wakers, callbacks, outcome: Some(outcome), job: None }
     }
 }
 
@@ -363,8 +374,10 @@ impl<J, T: Clone> State<J, T> {
 struct Notice<J, T> {
     wakers: Vec<Waker>,
     callbacks: Vec<Callback<T>>,
-    outcome: T,
-    job: Option<J>,
+    /// `None`: nobody has to be told it.
+    outcome: Option<T>,
+    /// One that never ran. Boxed: there hardly ever is one, and it would be moved about with the rest.
+    job: Option<Box<J>>,
 }
 
 impl<J, T> Notice<J, T> {
@@ -378,7 +391,10 @@ impl<J, T> Notice<J, T> {
     fn deliver(mut self) {
         self.wake();
         let Notice { callbacks, outcome, job, .. } = self;
-        let _ = contain(|| drop(job));
+        if job.is_some() {
+            let _ = contain(|| drop(job));
+        }
+        let Some(outcome) = outcome else { return };
         for callback in callbacks {
             let _ = contain(|| callback(&outcome));
         }

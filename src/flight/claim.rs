@@ -215,8 +215,12 @@ impl<E, F> Slot<E, F> {
 
 /// What a guard settles: the cell of its run.
 pub(crate) trait Resolve {
+    /// What names a run in the table.
+    type Key;
     /// The outcome of a run.
     type Outcome;
+    /// The key; `None`: a run that has none (`spawn`).
+    fn key(&self) -> Option<&Self::Key>;
     /// Settles the cell. Returns whether it was open.
     fn finish(&self, outcome: Self::Outcome) -> bool;
     /// The outcome of a run whose guard was dropped unfinished.
@@ -224,38 +228,34 @@ pub(crate) trait Resolve {
 }
 
 /// A leader's duty: whatever happens to it, its slot is given up and its cell is settled, exactly once.
-pub(crate) struct Guard<K: SlotHash, E, F, R: Resolve> {
+pub(crate) struct Guard<K: SlotHash + Clone, E, F, R: Resolve<Key = K>> {
     /// `None` once done.
     duty: Option<Duty<K, E, F, R>>,
 }
 
 struct Duty<K: SlotHash, E, F, R> {
-    /// `None`: a run that has no key (`spawn`).
+    /// `None`: a run that has no key.
     place: Option<Place<K, E, F>>,
     flight: R,
 }
 
-/// Where a run's result belongs: the table, its key, its generation.
+/// Where a run's result belongs: the table, its generation. (Its key is that of its flight.)
 pub(crate) struct Place<K: SlotHash, E, F> {
     pub(crate) table: Arc<Table<K, E, F>>,
-    pub(crate) key: K,
     pub(crate) generation: u64,
 }
 
-impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
+impl<K: SlotHash + Clone, E, F, R: Resolve<Key = K>> Guard<K, E, F, R> {
     pub(crate) fn new(place: Option<Place<K, E, F>>, flight: R) -> Self {
         Guard { duty: Some(Duty { place, flight }) }
     }
 
     /// Keeps `entry`, tells `kept` so, then settles the cell. Gives the entry back if its generation has ended.
-    pub(crate) fn publish(mut self, entry: E, kept: impl FnOnce(u64), outcome: R::Outcome) -> Option<E>
-    where
-        K: Clone,
-    {
+    pub(crate) fn publish(mut self, entry: E, kept: impl FnOnce(u64), outcome: R::Outcome) -> Option<E> {
         // The duty stays with the guard until the last step: should `kept` panic, its drop still settles the cell.
-        let refused = match self.duty.as_ref().and_then(|duty| duty.place.as_ref()) {
+        let refused = match self.duty.as_ref().and_then(Duty::place) {
             None => Some(entry),
-            Some(place) => match place.table.publish(place.key.clone(), place.generation, entry) {
+            Some((place, key)) => match place.table.publish(key.clone(), place.generation, entry) {
                 Ok(()) => {
                     kept(place.generation);
                     None
@@ -271,8 +271,8 @@ impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
 
     /// Keeps nothing in the table: tells `elsewhere` if its generation has not ended, frees the slot, settles the cell.
     pub(crate) fn pass(mut self, elsewhere: impl FnOnce(), outcome: R::Outcome) {
-        let place = self.duty.as_ref().and_then(|duty| duty.place.as_ref());
-        if place.is_some_and(|place| place.table.is_running(&place.key, place.generation)) {
+        let place = self.duty.as_ref().and_then(Duty::place);
+        if place.is_some_and(|(place, key)| place.table.is_running(key, place.generation)) {
             elsewhere();
         }
         if let Some(duty) = self.duty.take() {
@@ -288,16 +288,20 @@ impl<K: SlotHash, E, F, R: Resolve> Guard<K, E, F, R> {
     }
 }
 
-impl<K: SlotHash, E, F, R: Resolve> Duty<K, E, F, R> {
+impl<K: SlotHash + Clone, E, F, R: Resolve<Key = K>> Duty<K, E, F, R> {
+    fn place(&self) -> Option<(&Place<K, E, F>, &K)> {
+        self.place.as_ref().zip(self.flight.key())
+    }
+
     fn fail(self, outcome: R::Outcome) {
-        if let Some(place) = self.place {
-            drop(place.table.release(place.key, place.generation));
+        if let Some((place, key)) = self.place() {
+            drop(place.table.release(key.clone(), place.generation));
         }
         self.flight.finish(outcome);
     }
 }
 
-impl<K: SlotHash, E, F, R: Resolve> Drop for Guard<K, E, F, R> {
+impl<K: SlotHash + Clone, E, F, R: Resolve<Key = K>> Drop for Guard<K, E, F, R> {
     fn drop(&mut self) {
         if let Some(duty) = self.duty.take() {
             let outcome = duty.flight.left_behind();
@@ -306,7 +310,7 @@ impl<K: SlotHash, E, F, R: Resolve> Drop for Guard<K, E, F, R> {
     }
 }
 
-impl<K: SlotHash, E, F, R: Resolve> fmt::Debug for Guard<K, E, F, R> {
+impl<K: SlotHash + Clone, E, F, R: Resolve<Key = K>> fmt::Debug for Guard<K, E, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("settled", &self.duty.is_none()).finish()
     }

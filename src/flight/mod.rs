@@ -43,8 +43,19 @@ pub(crate) struct Flight<O, R, J> {
     pub(crate) cell: cell::Cell<J, Outcome<R>>,
 }
 
-impl<O, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
+/// What is the origin of a flight: it may have a key.
+pub(crate) trait Keyed {
+    type Key;
+    fn key(&self) -> Option<&Self::Key>;
+}
+
+impl<O: Keyed, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
+    type Key = O::Key;
     type Outcome = Outcome<R>;
+
+    fn key(&self) -> Option<&O::Key> {
+        self.origin.key()
+    }
 
     fn finish(&self, outcome: Outcome<R>) -> bool {
         self.cell.finish(outcome)

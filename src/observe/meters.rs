@@ -2,20 +2,37 @@
 //!
 //! A meter is looked up once for a pool and function and kept, since a recorder's own look-up would cost more than the hit
 //! that it counts. So the recorder must be installed before the pool is used.
+//!
+//! Every run of every thread looks for its meters, so they are found without a lock and without counting a reference: they
+//! lie in chains that only grow, as long as the pool lives.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use ::metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 use foldhash::fast::RandomState;
 
 use crate::event::Event;
-use crate::sync::{Arc, RwLock};
+use crate::sync::OnceLock;
 
 /// The meters of one pool.
 pub(super) struct Meters {
-    by_function: RwLock<HashMap<String, Arc<ByFunction>, RandomState>>,
+    chains: [Link; CHAINS],
+    hasher: RandomState,
     store_failed: Counter,
     thread_failed: Counter,
+}
+
+/// A pool has some dozens of functions: few share a chain.
+const CHAINS: usize = 64;
+
+/// The next function in a chain, once there is one.
+type Link = OnceLock<Box<Named>>;
+
+/// A function in its chain.
+struct Named {
+    name: String,
+    meters: ByFunction,
+    next: Link,
 }
 
 /// The meters of one function.
@@ -67,7 +84,8 @@ impl Meters {
             "the encodings of results read from disk"
         );
         Meters {
-            by_function: RwLock::default(),
+            chains: [const { Link::new() }; CHAINS],
+            hasher: RandomState::default(),
             store_failed: counter!("memopool_store_failed_total"),
             thread_failed: counter!("memopool_thread_failed_total"),
         }
@@ -103,19 +121,28 @@ impl Meters {
         }
     }
 
-    /// The meters of a function. They are made without the lock: a recorder is somebody else's code.
-    fn of(&self, function: &str) -> Arc<ByFunction> {
-        if let Some(meters) = self.by_function.read().get(function) {
-            return Arc::clone(meters);
+    /// The meters of a function. They are made before they are put in their place: a recorder is somebody else's code, for
+    /// which nobody should have to wait.
+    fn of(&self, function: &str) -> &ByFunction {
+        let mut link = &self.chains[self.hasher.hash_one(function) as usize % CHAINS];
+        let mut new = None;
+        loop {
+            match link.get() {
+                Some(named) if named.name == function => return &named.meters,
+                Some(named) => link = &named.next,
+                None => {
+                    let named = new.take().unwrap_or_else(|| Box::new(Named::new(function)));
+                    // Another thread may have been faster: then its function is looked at next.
+                    new = link.set(named).err();
+                }
+            }
         }
-        let new = Arc::new(ByFunction::new(function));
-        let mut all = self.by_function.write();
-        // Another thread may have been faster.
-        let kept = all.get(function).map(Arc::clone);
-        kept.unwrap_or_else(|| {
-            all.insert(function.to_owned(), Arc::clone(&new));
-            new
-        })
+    }
+}
+
+impl Named {
+    fn new(function: &str) -> Named {
+        Named { name: function.to_owned(), meters: ByFunction::new(function), next: Link::new() }
     }
 }
 

@@ -3,7 +3,6 @@
 //! Bodies nest: a worker that waits for a queued task runs it on top of its own stack. So the frames of a thread form a
 //! stack of their own, and the innermost is the current one.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::task::Waker;
@@ -12,8 +11,8 @@ use std::thread::LocalKey;
 use super::limit::{self, Lent};
 use super::overrun::Watched;
 use super::sizing::Wait;
-use super::wait_graph::AnyNode;
-use super::{Runner, graph};
+use super::wait_graph::{AnyNode, Node};
+use super::{Host, Runner, graph};
 use crate::observe::{InSpan, Span};
 use crate::sync::{Arc, Weak};
 
@@ -24,17 +23,28 @@ pub(crate) const FOREIGN_STACK: usize = 512 * 1024;
 /// One body on this thread's stack.
 #[derive(Clone)]
 pub(crate) struct Frame {
-    pub(crate) node: AnyNode,
-    pub(crate) runner: Arc<Runner>,
-    /// The pool, for `Pool::current()`: a type that this stage does not know.
-    pub(crate) pool: Arc<dyn Any + Send + Sync>,
+    pub(crate) body: Arc<dyn Body>,
     /// One poll of an async body: what it awaits does not hold this thread.
     pub(crate) polled: bool,
     /// Entered with the body.
     pub(crate) span: Span,
 }
 
+/// A run whose body is on a thread's stack. It leads to its pool: a frame that counted a reference of its own to that would
+/// change a line that all threads change, for every body.
+pub(crate) trait Body: Node {
+    /// Where it runs.
+    fn runner(&self) -> &Arc<Runner>;
+    /// Its pool, as long as that exists.
+    fn host(&self) -> Option<Arc<dyn Host>>;
+}
+
 impl Frame {
+    /// Its run, as the wait graph sees it.
+    pub(crate) fn node(&self) -> AnyNode {
+        Arc::clone(&self.body) as AnyNode
+    }
+
     /// The same, for one poll of an async body.
     pub(crate) fn polled(mut self) -> Frame {
         self.polled = true;
@@ -192,7 +202,8 @@ pub(crate) fn current() -> Option<Frame> {
 
 /// Whether a task of that runner is on this thread's stack (its body, or a callback it runs).
 pub(crate) fn is_inside(runner: u64) -> bool {
-    with(&FRAMES, |frames| frames.iter().any(|nested| nested.frame.runner.id == runner)).unwrap_or(false)
+    with(&FRAMES, |frames| frames.iter().any(|nested| nested.frame.body.runner().id == runner))
+        .unwrap_or(false)
 }
 
 /// Looks at the innermost frame without cloning it.
@@ -242,7 +253,7 @@ impl Drop for Entered {
                 watched.end();
             }
             if POLLED.replace(self.polled) {
-                graph().leave(frame.node.id());
+                graph().leave(frame.body.id());
             }
         }
         count_as(self.wait);
@@ -254,7 +265,7 @@ impl Drop for Entered {
 /// attempt is over.
 pub(crate) fn watch() -> Weak<Watched> {
     let Some(frame) = current() else { return Weak::new() };
-    let watched = Arc::new(Watched::new(frame.runner, worker()));
+    let watched = Arc::new(Watched::new(Arc::clone(frame.body.runner()), worker()));
     let watch = Arc::downgrade(&watched);
     let before = with(&FRAMES, |frames| frames.last_mut().and_then(|nested| nested.watched.replace(watched)));
     if let Some(before) = before.flatten() {
@@ -271,7 +282,7 @@ pub(crate) fn polls(
     check: bool,
 ) -> Option<super::wait_graph::Cycle> {
     POLLED.set(true);
-    graph().await_one(&frame.node, target, waker, check)
+    graph().await_one(&frame.node(), target, waker, check)
 }
 
 /// A future of ours is pending in the body that runs here: count its thread as blocked until it shows up again.
@@ -299,7 +310,7 @@ pub(crate) fn resume() {
 /// back to sleep at once, and polls only those that woke it.
 pub(crate) fn resume_unless_awaiting() {
     if with(&AWAITING, |awaiting| awaiting.is_some()).unwrap_or(false)
-        && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.node.id())))
+        && with_current(|frame| frame.is_none_or(|frame| !graph().is_waiting(frame.body.id())))
     {
         resume();
     }

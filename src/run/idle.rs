@@ -5,6 +5,9 @@
 //! submission wakes a sleeper only if nobody is searching, and a searcher that finds a job while more lie there wakes the
 //! next. (The states are those of Go's and tokio's schedulers.)
 //!
+//! A worker that finds a job right away has not counted as searching: nobody has counted on it, so it owes nobody a wake-up,
+//! and a busy pool pays for none of this.
+//!
 //! # Why no job is left lying
 //!
 //! | a job is queued | a worker falls asleep |
@@ -39,6 +42,9 @@ impl Idle {
         stop: impl Fn() -> bool,
         deadline: impl Fn() -> Instant,
     ) -> Look<T> {
+        if let Some(found) = take() {
+            return Look::Found(found);
+        }
         let look = match self.search(&mut take) {
             Some(found) => Look::Found(found),
             None => self.sleep(&mut take, stop, deadline()),

@@ -11,7 +11,7 @@
 //! 9. [`asleep`] — how a thread sleeps; what one of rayon's does meanwhile.
 //! 10. [`job`] — a unit of work, the job that holds it, and who may run jobs; [`executors`] — rayon's threads, tokio's.
 //! 11. [`crews`] — rayon pools of our own, for bodies that rayon's threads ask for.
-//! 12. [`ticket`] — one unit's share in its pool, from admission to its last callback.
+//! 12. [`ticket`] — one unit's share in its pool, from admission to its last callback; [`load`] the figures it changes.
 //!
 //! This file is the queue: its bound, and how it ends. `run` imports no other stage: a unit of work is an object that can
 //! be performed or abandoned.
@@ -32,6 +32,7 @@ pub(crate) mod executors;
 mod idle;
 mod job;
 pub(crate) mod limit;
+mod load;
 pub(crate) mod overrun;
 pub(crate) mod sizing;
 mod ticket;
@@ -45,17 +46,19 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_utils::CachePadded;
 
 use crate::contain::contain;
 use crate::event::{Event, Listener, tell};
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, JoinHandle, Mutex, OnceLock, Weak, now};
 use asleep::asleep;
 use idle::Idle;
 pub(crate) use job::Unit;
 pub use job::{Executor, Job};
+use load::Load;
 use sizing::Sizing;
-pub(crate) use ticket::Ticket;
+pub(crate) use ticket::{Host, Ticket};
 
 /// The one wait graph of the process.
 pub(crate) fn graph() -> &'static wait_graph::Graph {
@@ -81,7 +84,7 @@ pub(crate) struct Plan {
 pub(crate) type Spawn = fn(String, Option<usize>, Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
 
 /// How many settled jobs may lie in the queue beside twice those that count, before they are swept out.
-const GHOSTS: usize = 1024;
+const GHOSTS: i64 = 1024;
 
 const OPEN: u8 = 0;
 const DRAINING: u8 = 1;
@@ -95,10 +98,11 @@ pub(crate) struct Runner {
     /// What is only looked up: a few microseconds each, so it goes before what is computed.
     quick: (Sender<Job>, Receiver<Job>),
     idle: Idle,
-    /// Jobs in the queue minus workers that look for one. Above 0: a thread is missing. Taking a job changes both
-    /// sides, so it changes nothing here.
-    demand: AtomicI64,
+    load: CachePadded<Load>,
     sizing: Mutex<Sizing>,
+    /// As many workers are runnable as the width allows: a job for which nobody looks needs not ask for another. Changed under
+    /// the lock of `sizing`; taken back before anyone there looks at the demand for the last time.
+    enough: AtomicBool,
     /// A hint that more workers may be runnable than the width: each looks after its job.
     excess: AtomicBool,
     /// All workers wait for tasks, and no more may be started: what is queued here starves until one goes on.
@@ -110,10 +114,6 @@ pub(crate) struct Runner {
     /// Spare workers wait here to be recalled.
     recall: Condvar,
     mode: AtomicU8,
-    tickets: AtomicUsize,
-    /// Units that have not started: what the queue's bound counts.
-    waiting: AtomicUsize,
-    running: AtomicUsize,
     /// Polls of async bodies that lie in the queue.
     polls: AtomicUsize,
     /// Bodies that run beyond their timeout.
@@ -160,17 +160,15 @@ impl Runner {
             queue: unbounded(),
             quick: unbounded(),
             idle: Idle::default(),
-            demand: AtomicI64::new(0),
+            load: CachePadded::default(),
             sizing: Mutex::new(sizing),
+            enough: AtomicBool::new(false),
             excess: AtomicBool::new(false),
             starving: AtomicBool::new(false),
             held: Mutex::new(Vec::new()),
             limits: limit::Limits::default(),
             recall: Condvar::default(),
             mode: AtomicU8::new(OPEN),
-            tickets: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
             polls: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
             blocked_submitters: AtomicUsize::new(0),
@@ -181,34 +179,6 @@ impl Runner {
         })
     }
 
-    /// The right to queue one unit: waits for room in the queue, unless this is one of the pool's own tasks (whose
-    /// nested work passes the bound, or it would deadlock).
-    pub(crate) fn admit(self: &Arc<Self>, patience: Patience) -> Result<Ticket, Refused> {
-        #[cfg(feature = "rayon")]
-        self.crews.asked();
-        let mut ticket = self.ticket();
-        let inside = context::is_inside(self.id);
-        match self.mode.load(Ordering::SeqCst) {
-            OPEN => {}
-            DRAINING if inside => {}
-            _ => return Err(Refused::Shutdown),
-        }
-        if inside {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-        } else {
-            while !self.take_place() {
-                if !self.await_place(patience) {
-                    return Err(Refused::QueueFull);
-                }
-                if self.mode.load(Ordering::SeqCst) != OPEN {
-                    return Err(Refused::Shutdown);
-                }
-            }
-        }
-        ticket.stage = ticket::Stage::Queued;
-        Ok(ticket)
-    }
-
     /// Queues an admitted unit and sees to a thread for it. Fails when there is none and none can be started.
     pub(crate) fn push(self: &Arc<Self>, unit: Arc<dyn Unit>, lane: Lane) -> Result<(), io::Error> {
         if let Some(executor) = &self.plan.executor {
@@ -217,20 +187,26 @@ impl Runner {
             let _ = contain(|| executor.execute(Job::new(unit)));
             return Ok(());
         }
-        let known = 2 * self.waiting.load(Ordering::Relaxed) + self.polls.load(Ordering::Relaxed);
-        if self.queue.1.len() + self.quick.1.len() > known + GHOSTS {
-            self.sweep();
-        }
         let job = Job::new(unit);
         // The channel is never disconnected: the runner holds both ends.
         let _ = match lane {
             Lane::Quick => self.quick.0.send(job),
             Lane::Ordinary => self.queue.0.send(job),
         };
-        let missing = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
+        let demand = self.load.demand.fetch_add(1, Ordering::SeqCst);
+        if demand > GHOSTS && demand - GHOSTS > self.known() {
+            self.sweep();
+        }
         self.sweep_up();
         self.idle.wake_one();
-        if missing { self.start_if_needed() } else { Ok(()) }
+        if demand >= 0 { self.start_if_needed() } else { Ok(()) }
+    }
+
+    /// How many jobs there should be in the queue at most. (How many there are is told by the demand for workers: to ask the
+    /// queue would be to read what all of them write.)
+    fn known(&self) -> i64 {
+        let known = 2 * self.load.waiting() + self.polls.load(Ordering::Relaxed);
+        i64::try_from(known).unwrap_or(i64::MAX)
     }
 
     /// Remembers what lies elsewhere (an executor has it, a limit, or the timer), as long as it is pending.
@@ -250,7 +226,7 @@ impl Runner {
             for _ in 0..receiver.len() {
                 match receiver.try_recv() {
                     Ok(job) if !job.is_pending() => {
-                        self.demand.fetch_sub(1, Ordering::SeqCst);
+                        self.load.demand.fetch_sub(1, Ordering::SeqCst);
                         job.forget();
                     }
                     Ok(job) => drop(sender.send(job)),
@@ -266,7 +242,7 @@ impl Runner {
         while self.is_over()
             && let Some(job) = self.take()
         {
-            self.demand.fetch_sub(1, Ordering::SeqCst);
+            self.load.demand.fetch_sub(1, Ordering::SeqCst);
             drop(job);
         }
     }
@@ -302,19 +278,13 @@ impl Runner {
         self.plan.executor.is_some()
     }
 
-    /// A share in the pool without a unit: it has not ended while this lives.
-    pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
-        self.tickets.fetch_add(1, Ordering::SeqCst);
-        Ticket { runner: Arc::clone(self), stage: ticket::Stage::Admitted }
-    }
-
     pub(crate) fn timer(&self) -> &timer::Timer {
         &self.timer
     }
 
     /// Units that have not started.
     pub(crate) fn queued(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.load.waiting()
     }
 
     /// A poll of an async body, which has started long ago, is about to be queued.
@@ -329,7 +299,7 @@ impl Runner {
 
     /// Bodies that run.
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
+        self.load.running()
     }
 
     /// Those of them that run beyond their timeout.
@@ -340,12 +310,6 @@ impl Runner {
     /// Tells the listener, which is user code: no lock is held.
     fn emit(&self, event: &Event<'_>) {
         tell(self.plan.on_event.as_ref(), event);
-    }
-
-    fn take_place(&self) -> bool {
-        self.waiting
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < self.plan.queue).then_some(n + 1))
-            .is_ok()
     }
 
     /// Waits until there may be room, or the pool ends. `false`: out of patience.
@@ -362,7 +326,7 @@ impl Runner {
         // A wake-up that comes with the deadline is used, or it would be lost to the others.
         let may_be_room = asleep(deadline, |until| {
             let mut gate = self.gate.lock();
-            while self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+            while self.load.waiting() >= self.plan.queue && self.is_open() {
                 gate = match until {
                     None => self.opened.wait(gate),
                     Some(at) if now() < at => self.opened.wait_until(gate, at),
@@ -375,8 +339,8 @@ impl Runner {
         may_be_room.is_some()
     }
 
-    fn give_place(&self) {
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// There may be room in the queue.
+    fn tell_of_place(&self) {
         if self.blocked_submitters.load(Ordering::SeqCst) > 0 {
             // Taking the gate orders this after a submitter's last look at `waiting`.
             self.open_gate();
@@ -400,7 +364,7 @@ impl Runner {
         let waker = waker.clone();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
-        if self.waiting.load(Ordering::SeqCst) >= self.plan.queue && self.is_open() {
+        if self.load.waiting() >= self.plan.queue && self.is_open() {
             gate.push(waker);
             return true;
         }
@@ -415,7 +379,7 @@ impl Runner {
         self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
         if refuse_all {
             while let Some(job) = self.take() {
-                self.demand.fetch_sub(1, Ordering::SeqCst);
+                self.load.demand.fetch_sub(1, Ordering::SeqCst);
                 drop(job);
             }
             let held = std::mem::take(&mut *self.held.lock());
@@ -469,7 +433,7 @@ impl Runner {
     }
 
     fn is_over(&self) -> bool {
-        !self.is_open() && self.tickets.load(Ordering::SeqCst) == 0
+        !self.is_open() && self.load.is_none()
     }
 
     fn end_if_idle(&self) {

@@ -106,9 +106,14 @@ impl Sizing {
         self.max
     }
 
+    /// As many are runnable as the width allows.
+    pub(super) fn is_enough(&self) -> bool {
+        self.runnable() >= self.max
+    }
+
     /// Finds one more runnable worker, and counts it.
     pub(super) fn one_more(&mut self) -> Source {
-        if self.over || self.runnable() >= self.max {
+        if self.over || self.is_enough() {
             return Source::NotNeeded;
         }
         if self.spare > self.recalled {

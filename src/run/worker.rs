@@ -24,10 +24,14 @@ impl Runner {
     /// Starts or recalls a worker if a job lies there for which nobody looks, as far as the width allows. An error means
     /// that a thread was needed, could not be started, and none is alive.
     pub(super) fn start_if_needed(self: &Arc<Self>) -> Result<(), io::Error> {
-        if self.demand.load(Ordering::SeqCst) <= 0 {
+        // In this order: who makes room says so before it looks at the demand.
+        if self.load.demand.load(Ordering::SeqCst) <= 0 || self.enough.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let added = self.add_worker(&mut self.sizing.lock());
+        let mut sizing = self.sizing.lock();
+        let added = self.add_worker(&mut sizing);
+        self.enough.store(sizing.is_enough(), Ordering::SeqCst);
+        drop(sizing);
         match self.reported(added) {
             Err(NoWorker { error: Some(error), live: 0 }) => Err(error),
             _ => Ok(()),
@@ -51,13 +55,13 @@ impl Runner {
             Source::NotNeeded => return Ok(()),
             Source::AtCap => return Err(NoWorker { error: None, live: sizing.live() }),
             Source::Recall => {
-                self.demand.fetch_sub(1, Ordering::SeqCst);
+                self.load.demand.fetch_sub(1, Ordering::SeqCst);
                 self.recall.notify_one();
                 return Ok(());
             }
             Source::Start(seat) => seat,
         };
-        self.demand.fetch_sub(1, Ordering::SeqCst);
+        self.load.demand.fetch_sub(1, Ordering::SeqCst);
         let name = format!("{}-{}", self.plan.name, seat + 1);
         let runner = Arc::clone(self);
         match (self.plan.spawn)(name, Some(self.plan.stack_size), Box::new(move || runner.work(seat))) {
@@ -67,7 +71,7 @@ impl Runner {
             }
             Err(error) => {
                 sizing.ended(seat);
-                self.demand.fetch_add(1, Ordering::SeqCst);
+                self.load.demand.fetch_add(1, Ordering::SeqCst);
                 Err(NoWorker { error: Some(error), live: sizing.live() })
             }
         }
@@ -78,7 +82,8 @@ impl Runner {
     pub(super) fn change(self: &Arc<Self>, seat: usize, change: impl FnOnce(&mut Seat)) {
         let mut sizing = self.sizing.lock();
         sizing.change(seat, change);
-        let added = match self.demand.load(Ordering::SeqCst) {
+        self.enough.store(sizing.is_enough(), Ordering::SeqCst);
+        let added = match self.load.demand.load(Ordering::SeqCst) {
             ..=0 => Ok(()),
             _ => self.add_worker(&mut sizing),
         };
@@ -111,6 +116,7 @@ impl Runner {
         let mut sizing = self.sizing.lock();
         sizing.resize(width);
         let missing = sizing.width().saturating_sub(sizing.runnable());
+        self.enough.store(sizing.is_enough(), Ordering::SeqCst);
         self.excess.store(sizing.has_excess(), Ordering::Relaxed);
         self.starving.store(false, Ordering::SeqCst);
         drop(sizing);
@@ -127,7 +133,7 @@ impl Runner {
         while let Some(job) = self.next(seat) {
             // Nothing of a job panics but what drops with it: an argument or a result whose `Drop` does.
             let _ = contain(|| job.run());
-            self.demand.fetch_sub(1, Ordering::SeqCst);
+            self.load.demand.fetch_sub(1, Ordering::SeqCst);
         }
         self.sweep_up();
         context::retire();
@@ -165,12 +171,13 @@ impl Runner {
                 Look::Woken => patience = self.plan.keep_alive,
                 Look::Late => {
                     let mut sizing = self.sizing.lock();
-                    let promised = self.demand.fetch_add(1, Ordering::SeqCst) >= 0;
+                    self.enough.store(false, Ordering::SeqCst);
+                    let promised = self.load.demand.fetch_add(1, Ordering::SeqCst) >= 0;
                     if self.is_over() || (!promised && sizing.may_retire()) {
                         sizing.ended(seat);
                         return None;
                     }
-                    self.demand.fetch_sub(1, Ordering::SeqCst);
+                    self.load.demand.fetch_sub(1, Ordering::SeqCst);
                     // One of those that stay: only a job or a change of width changes that.
                     patience = FOREVER;
                 }
@@ -186,7 +193,7 @@ impl Runner {
             return true;
         }
         // Not looking while spare. A job that counted on this worker needs another: after a shrink there are enough.
-        self.demand.fetch_add(1, Ordering::SeqCst);
+        self.load.demand.fetch_add(1, Ordering::SeqCst);
         sizing.become_spare();
         let until = now() + self.plan.keep_alive;
         loop {

@@ -36,7 +36,7 @@ pub(super) struct Blocking<'f> {
 impl<'f> Blocking<'f> {
     /// Enters the wait, or says which cycle it would close.
     pub(super) fn enter(frame: &'f Frame, targets: Vec<AnyNode>) -> Result<Self, Error> {
-        let entered = graph().block(&frame.node, targets.clone()).map_err(Error::cycle)?;
+        let entered = graph().block(&frame.node(), targets.clone()).map_err(Error::cycle)?;
         Ok(Blocking { frame, targets, entered: Some(entered), _lent: limit::lend() })
     }
 
@@ -60,7 +60,7 @@ impl<'f> Blocking<'f> {
     pub(super) fn aside<T>(&mut self, run: impl FnOnce() -> T) -> Result<T, Error> {
         self.entered = None;
         let ran = run();
-        let entered = graph().block(&self.frame.node, self.targets.clone());
+        let entered = graph().block(&self.frame.node(), self.targets.clone());
         self.entered = Some(entered.map_err(Error::cycle)?);
         Ok(ran)
     }
@@ -74,7 +74,7 @@ pub(super) fn snooze<R>(flight: &CallFlight<R>) {
 /// Why a wait was not begun that nothing would ever end.
 #[cold]
 pub(super) fn no_thread_left<R>(flight: &CallFlight<R>) -> Error {
-    let runner = &flight.origin.runner;
+    let runner = flight.origin.runner();
     let (threads, most) = (runner.threads(), runner.max_os_threads());
     Error::full(if threads < most {
         format!(

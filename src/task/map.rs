@@ -75,17 +75,30 @@ struct Glances {
     left_out: Option<u32>,
     /// How many will the next time.
     next: u32,
+    /// How many there were.
+    count: u32,
+}
+
+/// One look by who takes the results out.
+struct Glance {
+    /// When it began, if it is timed.
+    began: Option<Instant>,
 }
 
 impl Glances {
     fn of(pool: &Pool) -> Glances {
-        Glances { left_out: pool.has_disk().then_some(0), next: 1 }
+        Glances { left_out: pool.has_disk().then_some(0), next: 1, count: 0 }
     }
 
-    /// When the look began, if there is to be one.
-    fn begin(&mut self, pool: &Pool) -> Option<Instant> {
+    /// A look, if there is to be one.
+    fn begin(&mut self, pool: &Pool) -> Option<Glance> {
         match self.left_out.as_mut()? {
-            0 => (pool.queued_looks() >= ENOUGH).then(now),
+            0 if pool.queued_looks() < ENOUGH => None,
+            0 => {
+                self.count = self.count.wrapping_add(1);
+                let timed = self.next > 1 || self.count % ONE_TIMED_IN == 1;
+                Some(Glance { began: timed.then(now) })
+            }
             left => {
                 *left -= 1;
                 None
@@ -93,8 +106,14 @@ impl Glances {
         }
     }
 
-    fn end(&mut self, began: Instant, found: bool) {
-        if found && began.elapsed() < LONG_LOOK {
+    /// Whether so many calls are far enough ahead for now: the workers have enough, and what is read here is at hand. Results
+    /// that lie ready for long have left the processor's cache when they are taken out.
+    fn suffice(&self, pool: &Pool, ahead: usize) -> bool {
+        ahead >= NEAR && self.left_out == Some(0) && self.next == 1 && pool.queued_looks() >= ENOUGH
+    }
+
+    fn end(&mut self, glance: &Glance, found: bool) {
+        if found && glance.began.is_none_or(|began| began.elapsed() < LONG_LOOK) {
             self.next = 1;
         } else {
             self.left_out = Some(self.next);
@@ -105,6 +124,10 @@ impl Glances {
 
 /// Looks that keep the workers busy until the next ones are submitted.
 const ENOUGH: usize = 16;
+/// So many results are ahead of the one that is taken out, where all of them are at hand.
+const NEAR: usize = 96;
+/// Looks that follow a short one are mostly short: two looks at the clock would be a part of their cost.
+const ONE_TIMED_IN: u32 = 8;
 /// A few times what a short record takes.
 const LONG_LOOK: Duration = Duration::from_micros(10);
 /// So that a map over cold calls looks in vain for one in so many.
@@ -342,13 +365,13 @@ where
     /// Submits calls until the window is full, the queue is, or there are no more. `submit` is told how many are ahead (with
     /// none there is nothing else to wait for but room in the queue), and whether to read what the disk has at hand.
     fn fill(&mut self, submit: impl Fn(&Pool, I::Item, usize, bool) -> Result<Task<R>, I::Item>) {
-        while self.ahead.len() < self.window {
+        while self.ahead.len() < self.window && !self.glances.suffice(&self.pool, self.ahead.len()) {
             let Some(call) = self.held.take().or_else(|| self.calls.next()) else { return };
-            let eager = self.glances.begin(&self.pool);
-            match submit(&self.pool, call, self.ahead.len(), eager.is_some()) {
+            let glance = self.glances.begin(&self.pool);
+            match submit(&self.pool, call, self.ahead.len(), glance.is_some()) {
                 Ok(task) => {
-                    if let Some(began) = eager {
-                        self.glances.end(began, task.is_done());
+                    if let Some(glance) = glance {
+                        self.glances.end(&glance, task.is_done());
                     }
                     self.ahead.push(task);
                 }

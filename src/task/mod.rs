@@ -373,7 +373,7 @@ impl<R: Send + Sync + 'static> Task<R> {
     /// set aside.
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
-        if flight.origin.runner.id != frame.runner.id || flight.timed || !context::has_room() {
+        if flight.origin.runner().id != frame.body.runner().id || flight.timed || !context::has_room() {
             return false;
         }
         flight.end_rest_if_due();
@@ -382,7 +382,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         match flight.cell.start() {
             Some(run) => {
-                let pinned = graph().pin(&frame.node, Arc::clone(flight) as AnyNode);
+                let pinned = graph().pin(&frame.node(), Arc::clone(flight) as AnyNode);
                 run.run();
                 drop(pinned);
                 true

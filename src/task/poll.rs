@@ -56,14 +56,14 @@ impl<R: Send + Sync + 'static> Future for Task<R> {
         let target: AnyNode = Arc::clone(flight) as AnyNode;
         if frame.polled {
             // The end of this poll is looked at by whoever makes it.
-            polling.waiter = Some(frame.node.id());
-            let Some(path) = graph().await_polled(&frame.node, &target, cx.waker()) else {
+            polling.waiter = Some(frame.body.id());
+            let Some(path) = graph().await_polled(&frame.node(), &target, cx.waker()) else {
                 return Poll::Pending;
             };
             *left = None;
             return Poll::Ready(Err(Error::cycle(path)));
         }
-        let again = polling.waiter.replace(frame.node.id()).is_some();
+        let again = polling.waiter.replace(frame.body.id()).is_some();
         if let Some(path) = context::polls(&frame, &target, cx.waker(), again) {
             *left = None;
             return Poll::Ready(Err(Error::cycle(path)));

@@ -35,7 +35,12 @@ pub(crate) struct Flight {
 }
 
 impl Resolve for Arc<Flight> {
+    type Key = Key;
     type Outcome = Outcome;
+
+    fn key(&self) -> Option<&Key> {
+        Some(&Key)
+    }
 
     fn finish(&self, outcome: Outcome) -> bool {
         self.cell.finish(outcome)
@@ -92,7 +97,7 @@ impl Calls {
     }
 
     fn guard(&self, generation: u64, flight: &Arc<Flight>) -> Lead {
-        Guard::new(Some(Place { table: Arc::clone(&self.0), key: Key, generation }), Arc::clone(flight))
+        Guard::new(Some(Place { table: Arc::clone(&self.0), generation }), Arc::clone(flight))
     }
 
     /// Submits and waits; `value` is the value if this one leads.

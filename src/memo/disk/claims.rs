@@ -97,7 +97,7 @@ impl Claims {
         if !metadata.is_file() || metadata.len() != WORDS as u64 * 8 {
             return Err(Unusable::Foreign("the claim table has no possible size"));
         }
-        let map = Map::open(file, WORDS).map_err(Unusable::Io)?;
+        let map = Map::open(file, &metadata, WORDS).map_err(Unusable::Io)?;
         if map.word(0).load(Ordering::Acquire) != MAGIC || map.word(1).load(Ordering::Relaxed) != SHAPE {
             return Err(Unusable::Foreign("the header of the claim table is damaged or of another version"));
         }

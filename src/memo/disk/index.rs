@@ -91,7 +91,7 @@ impl Index {
         {
             return Err(Unusable::Foreign("the index has no possible size"));
         }
-        let map = Map::open(file, words).map_err(Unusable::Io)?;
+        let map = Map::open(file, &metadata, words).map_err(Unusable::Io)?;
         if !buckets.is_power_of_two() || !Header(&map).fits(buckets) {
             return Err(Unusable::Foreign("the header of the index is damaged or of another version"));
         }
@@ -104,7 +104,7 @@ impl Index {
         let prefix = Prefix::of(key);
         let candidates = self.candidates(prefix);
         // Half of all keys lie in their second bucket: it is on its way from memory while the first is looked at.
-        self.bucket(candidates[1]).fetch();
+        candidates.into_iter().for_each(|number| self.bucket(number).fetch());
         for number in candidates {
             let bucket = self.bucket(number);
             let mut from = 0;

@@ -11,7 +11,7 @@
 //! shorten it, they replace it by renaming; strangers are kept out by the directory's permissions.
 #![expect(unsafe_code, reason = "memory that other processes change can't be borrowed by safe means")]
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::slice;
 
@@ -39,9 +39,8 @@ impl Map {
         Map::of(file, words)
     }
 
-    /// Maps a file that is there, if it has exactly this size.
-    pub(crate) fn open(file: &File, words: usize) -> io::Result<Map> {
-        let metadata = file.metadata()?;
+    /// Maps a file that is there, if it has exactly this size. `metadata`: the file's, of just now.
+    pub(crate) fn open(file: &File, metadata: &Metadata, words: usize) -> io::Result<Map> {
         if !metadata.is_file() || metadata.len() != bytes(words) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -50,7 +49,7 @@ impl Map {
         }
         // A backup may have made it sparse. (Where blocks can't be reserved there is nothing more to be done.)
         #[cfg(unix)]
-        if std::os::unix::fs::MetadataExt::blocks(&metadata).saturating_mul(512) < metadata.len() {
+        if std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512) < metadata.len() {
             within_file_size_limit(metadata.len())?;
             preallocate(file, metadata.len())?;
         }

@@ -4,7 +4,8 @@
 //! 2. [`writer`] — the one thread that writes behind; [`pause`] its rests; [`health`] when it is worth trying; [`unwritten`]
 //!    what a flush tells, [`telling`] what the listener is told.
 //! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back; [`pending`] what is on its way.
-//! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one.
+//! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one; [`current`] which
+//!    one a pool uses.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
 //! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
@@ -18,6 +19,7 @@
 pub(crate) mod claims;
 #[cfg(feature = "testing")]
 pub(crate) mod copy;
+mod current;
 pub(crate) mod dir;
 mod evict;
 pub(crate) mod functions;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
-use super::index::{Found, Index, Mark, Place, Position, Unusable};
+use super::index::{Found, Index, Mark, Place, Position, SlotRef, Unusable};
 use super::io::{Access, Handle, Io};
 use super::log::LOCK_PATIENCE;
 use super::payload::{Meta, Payload};
@@ -47,6 +47,13 @@ pub(crate) struct Store {
     claims: OnceLock<Option<Claims>>,
     /// Segments that were written since the last sync.
     pub(super) dirty: Mutex<BTreeSet<u32>>,
+}
+
+/// Where a record seems to be: what the index said a moment ago.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    place: Place,
+    slot: SlotRef,
 }
 
 /// What a look found.
@@ -136,11 +143,11 @@ impl Store {
         matches!(self.find(key), Found::Live { .. })
     }
 
-    /// How long the record of that key is, if there seems to be one.
-    pub(crate) fn length(&self, key: &[u8; 32]) -> Option<u64> {
+    /// Where the record of that key seems to be, if it is no longer than that.
+    pub(crate) fn hint(&self, key: &[u8; 32], most: u64) -> Option<Hint> {
         match self.find(key) {
-            Found::Live { place, .. } => Some(place.len),
-            Found::Gone(..) | Found::Nothing => None,
+            Found::Live { place, slot } if place.len <= most => Some(Hint { place, slot }),
+            Found::Live { .. } | Found::Gone(..) | Found::Nothing => None,
         }
     }
 
@@ -212,6 +219,11 @@ impl Store {
         open()
     }
 
+    /// Closes what is open. It is opened again when it is asked for.
+    pub(super) fn close_segments(&self) {
+        self.segments.forget_below(u32::MAX);
+    }
+
     /// Whether the directory was deleted under us: it is gone, or another has its name.
     pub(crate) fn is_deleted(&self) -> bool {
         let ours = self.dir.io().is_named(&self.lock.lock());
@@ -219,17 +231,22 @@ impl Store {
         !ours.unwrap_or(true)
     }
 
-    /// Looks a key up and decodes its value where it was read to. Takes no lock; `decode` may run user code.
+    /// Looks a key up, unless there is a hint, and decodes its value where it was read to. Takes no lock; `decode` may run
+    /// user code.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
+        hint: Option<Hint>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Look<T> {
-        let (place, slot) = match self.find(key) {
-            Found::Live { place, slot } => (place, slot),
-            Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
-            Found::Nothing => return Look::Miss(None),
+        let Hint { place, slot } = match hint {
+            Some(hint) => hint,
+            None => match self.find(key) {
+                Found::Live { place, slot } => Hint { place, slot },
+                Found::Gone(mark, _) => return Look::Miss(Some(mark.into())),
+                Found::Nothing => return Look::Miss(None),
+            },
         };
         let mut buffer = BUFFER.take();
         let look = match self.read(key, place, &mut buffer) {
@@ -246,7 +263,8 @@ impl Store {
                     Look::Miss(Some(Fate::Expired))
                 } else {
                     if !slot.is_marked() {
-                        self.index().touch(slot);
+                        // (An index that was replaced meanwhile: then the mark is lost, and nothing else.)
+                        self.index.read().touch(slot);
                     }
                     let decoded = match large {
                         None => decode(&meta, Payload::Bytes(segment::payload(&buffer, &header))),

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io;
 
 use super::claims::{Claim, ClaimToken, Holder};
+use super::current::{Current, Stores};
 use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
@@ -22,7 +23,7 @@ use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink};
 use super::pending::Pending;
 use super::put::{Note, Permit, Put};
-use super::store::{Look, Store};
+use super::store::{Hint, Look, Store};
 use super::telling::Telling;
 use super::unwritten::{By, Unwritten};
 use super::writer::Writer;
@@ -33,7 +34,7 @@ use crate::memo::codec::Undecodable;
 use crate::memo::compress;
 use crate::memo::history::Fate;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, RwLock};
+use crate::sync::{Arc, Mutex};
 
 /// See the [module](self).
 pub(crate) struct Tier {
@@ -43,8 +44,7 @@ pub(crate) struct Tier {
 
 /// What the writer works on, too.
 pub(super) struct Shared {
-    /// Replaced when the directory was deleted under us.
-    store: RwLock<Arc<Store>>,
+    stores: Stores,
     pub(super) disk: Disk,
     pending: Pending,
     on_event: Option<Listener>,
@@ -69,7 +69,7 @@ impl Tier {
         let store = Store::open(&disk).map_err(|refused| Error::store(refused.to_string()))?;
         let shared = Arc::new(Shared {
             opened: AtomicU64::new(store.tail().word()),
-            store: RwLock::new(Arc::new(store)),
+            stores: Stores::new(store),
             disk,
             pending: Pending::default(),
             on_event,
@@ -84,10 +84,11 @@ impl Tier {
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
     /// asked for only if its entry is of no use: wrong ones are counted by whoever finds them, since nobody else will. `now`: asked
-    /// for only if the entry expires.
+    /// for only if the entry expires. `hint`: from [`at_hand`](Self::at_hand), just now.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
+        hint: Option<Hint>,
         tally: impl FnOnce() -> Arc<Tally>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
@@ -105,7 +106,7 @@ impl Tier {
                 Err(_) => Found::Nothing(None),
             };
         }
-        match store.look(key, &now, |meta, payload| match payload {
+        match store.look(key, hint, &now, |meta, payload| match payload {
             Payload::Bytes(bytes) => unpacked(meta, bytes, decode),
             stream => decode(meta, stream),
         }) {
@@ -134,9 +135,9 @@ impl Tier {
         }
     }
 
-    /// Whether a look would find a short record, as far as can be told without the system.
-    pub(crate) fn is_at_hand(&self, key: &[u8; 32]) -> bool {
-        self.shared.store().length(key).is_some_and(|bytes| bytes <= AT_HAND)
+    /// Where a look would find a short record, as far as can be told without the system.
+    pub(crate) fn at_hand(&self, key: &[u8; 32]) -> Option<Hint> {
+        self.shared.store().hint(key, AT_HAND)
     }
 
     /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
@@ -330,8 +331,8 @@ impl Shared {
         Position::from_word(self.opened.load(Ordering::Relaxed))
     }
 
-    pub(super) fn store(&self) -> Arc<Store> {
-        Arc::clone(&self.store.read())
+    pub(super) fn store(&self) -> Current<'_> {
+        self.stores.current()
     }
 
     /// Writes a batch and lets go of what came with it, whether it could be written or not.
@@ -382,15 +383,13 @@ impl Shared {
     }
 
     /// The store; a new one if its directory was deleted.
-    fn revived(&self) -> io::Result<Arc<Store>> {
+    fn revived(&self) -> io::Result<Current<'_>> {
         let store = self.store();
         if !store.is_deleted() {
             return Ok(store);
         }
         let new = Store::open(&self.disk).map_err(|refused| io::Error::other(refused.to_string()))?;
-        let new = Arc::new(new);
-        *self.store.write() = Arc::clone(&new);
-        Ok(new)
+        Ok(self.stores.replace(new))
     }
 
     pub(super) fn emit(&self, event: &Event<'_>) {
@@ -439,7 +438,7 @@ impl Shared {
                 self.say(false, || None);
             }
         } else if let Some(key) = key.filter(|_| self.reads.is_willing())
-            && let Look::Hit(..) = self.store().look(key, || 0, |_, _| Ok(()))
+            && let Look::Hit(..) = self.store().look(key, None, || 0, |_, _| Ok(()))
         {
             self.read_works();
         }

@@ -148,7 +148,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
     fn arm(&self, polled: &mut Polled) {
         let (Some(at), Some(pending)) = (self.deadline, self.pending().next()) else { return };
         let State::InFlight { flight, .. } = &pending.state else { return };
-        let runner = &flight.origin.runner;
+        let runner = flight.origin.runner();
         if polled.armed.replace(runner.id) != Some(runner.id) {
             self.ready.ring_at(at, runner);
         }
@@ -157,7 +157,7 @@ impl<R: Send + Sync + 'static> Waiting<R> {
     /// Enters the wait in the graph if a body polls it. `Ok(false)`: look again, `Err`: it could never end.
     fn suspend(&self, polled: &mut Polled, cx: &Context<'_>) -> Result<bool, Error> {
         let frame = context::current();
-        let waiter = frame.as_ref().map(|frame| frame.node.id());
+        let waiter = frame.as_ref().map(|frame| frame.body.id());
         let first = polled.waiter != waiter;
         if first {
             polled.leave(self);
@@ -166,9 +166,9 @@ impl<R: Send + Sync + 'static> Waiting<R> {
         let Some(frame) = frame else { return Ok(true) };
         let nodes: Vec<_> = self.pending().filter_map(Task::node).collect();
         let waker = Waker::from(Arc::clone(&self.ready));
-        graph().add_branches(&frame.node, &nodes, &waker);
+        graph().add_branches(&frame.node(), &nodes, &waker);
         if frame.polled {
-            let told = |node| graph().await_polled(&frame.node, node, &waker);
+            let told = |node| graph().await_polled(&frame.node(), node, &waker);
             return match nodes.first().and_then(told) {
                 None => Ok(true),
                 Some(path) => {

@@ -8,6 +8,7 @@
 //! 6. [`explain`]: why a call would miss, and what was counted.
 //! 7. [`flushes`]: what is said of what could not be written.
 //! 8. [`golden`]: what the first version of the format wrote; [`builds`]: what a later one may write.
+//! 9. [`warm`]: a `map` over what is on disk.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
@@ -20,6 +21,7 @@ mod golden;
 mod tiers;
 mod trust;
 mod values;
+mod warm;
 
 use std::fmt::Display;
 use std::fs;

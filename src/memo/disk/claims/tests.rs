@@ -288,7 +288,8 @@ fn files_that_are_no_claim_table_are_told() {
     let home = Home::new();
     let owner = || owners::in_dir(home.0.path().join("owners"));
     for word in [0, 1] {
-        let map = Map::open(&home.file(), WORDS).unwrap();
+        let file = home.file();
+        let map = Map::open(&file, &file.metadata().unwrap(), WORDS).unwrap();
         map.word(word).fetch_xor(1 << 9, Ordering::Relaxed);
         assert!(matches!(Claims::open(&home.file(), owner()), Err(Unusable::Foreign(_))));
         map.word(word).fetch_xor(1 << 9, Ordering::Relaxed);

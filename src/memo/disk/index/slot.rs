@@ -134,10 +134,10 @@ impl Bucket<'_> {
         })
     }
 
-    /// Has the beginning of the words 0 fetched from memory.
+    /// Has all columns fetched from memory, side by side: a look for a key would wait for one after the other.
     #[inline]
     pub(super) fn fetch(&self) {
-        std::hint::black_box(self.word(0, 0).load(Ordering::Relaxed));
+        std::hint::black_box([0, 1, 2, 3].map(|n| self.word(0, n).load(Ordering::Relaxed)));
     }
 
     /// How many slots are empty, and the first of them.

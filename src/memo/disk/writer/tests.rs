@@ -6,7 +6,6 @@ use std::thread;
 
 use super::*;
 use crate::Disk;
-use crate::event::Tally;
 use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Put;
 use crate::memo::disk::tier::Tier;
@@ -54,7 +53,7 @@ fn put(tier: &Tier, n: u8) -> Put {
         expires: 0,
         compute: 1,
         permit: tier.permit([n; 32], None),
-        tally: Arc::new(Tally::new("function")),
+        tally: crate::Pool::new().engine.any_tally(),
     }
 }
 

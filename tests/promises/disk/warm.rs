@@ -1,0 +1,94 @@
+//! A `map` over what is on disk: read by the workers and by whoever takes the results.
+
+use std::{fs, thread};
+
+use memopool::{Func, Pool};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Place;
+use crate::{Counter, build, hold, in_time};
+
+/// Where two threads read what a `map` asks for, results are swapped, missing, counted twice or computed again.
+#[test]
+fn a_warm_map_is_read_by_the_workers_and_by_who_takes_the_results() {
+    in_time(|| {
+        let (place, runs) = (Place::new(), Counter::default());
+        let func = Func::named("disk::traced").resource(runs.clone()).func(|runs: &Counter, n: u64| {
+            runs.up();
+            Traced::new(n)
+        });
+        let pool = place.pool();
+        for n in 0..CALLS {
+            pool.run(func.call(n)).unwrap();
+        }
+        drop(pool);
+        // One that the worker reads, and the first that the other thread does.
+        let segment = &place.segments()[0];
+        let mut bytes = fs::read(segment).unwrap();
+        for n in [7, 16] {
+            let text = Traced::new(n).text;
+            let at = bytes.windows(text.len()).position(|bytes| bytes == text.as_bytes());
+            bytes[at.expect("its record")] ^= 1;
+        }
+        fs::write(segment, bytes).unwrap();
+
+        let pool = build(Pool::builder().threads(1).disk(place.disk()));
+        let gate = hold(&pool);
+        let calls = (0..CALLS).map(|n| {
+            if n == 60 {
+                // Until here the worker is held. What was queued first is left to it; then this thread reads, too.
+                gate.open();
+            }
+            func.call(n)
+        });
+        let results: Vec<_> = pool.map(calls).map(|result| result.unwrap()).collect();
+        let in_order = results.iter().zip(0..).all(|(result, n)| **result == Traced::new(n));
+        assert!(in_order && results.len() as u64 == CALLS);
+        let by_me = results.iter().filter(|result| result.read_by == Some(thread::current().id())).count();
+        let by_worker = results.iter().filter(|result| result.read_by.is_some()).count() - by_me;
+        assert!(by_me >= 1 && by_worker >= 15, "{by_me} were read by this thread, {by_worker} by the worker");
+        let stats = pool.stats();
+        let counted = (stats.submitted, stats.disk_hits, stats.computed, stats.corrupt, stats.memory_hits);
+        assert_eq!(counted, (CALLS, CALLS - 2, 2, 2, 0), "{stats}");
+        assert_eq!((runs.get(), stats.joined), (CALLS + 2, 0), "{stats}");
+        assert!(results[7].read_by.is_none() && results[16].read_by.is_none());
+        assert!(pool.map((0..CALLS).map(|n| func.call(n))).all(|result| result.is_ok()));
+        assert_eq!((pool.stats().memory_hits, runs.get()), (CALLS, CALLS + 2), "all of it was kept");
+    });
+}
+
+const CALLS: u64 = 400;
+
+/// A value that knows which thread read it.
+#[derive(Debug, Serialize)]
+struct Traced {
+    n: u64,
+    text: String,
+    #[serde(skip)]
+    read_by: Option<thread::ThreadId>,
+}
+
+impl Traced {
+    fn new(n: u64) -> Traced {
+        Traced { n, text: format!("the value of call {n:04}"), read_by: None }
+    }
+}
+
+impl PartialEq for Traced {
+    fn eq(&self, other: &Traced) -> bool {
+        (self.n, &self.text) == (other.n, &other.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Traced {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Traced, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Traced")]
+        struct Plain {
+            n: u64,
+            text: String,
+        }
+        let Plain { n, text } = Plain::deserialize(deserializer)?;
+        Ok(Traced { n, text, read_by: Some(thread::current().id()) })
+    }
+}
