@@ -134,7 +134,8 @@ fn summarize(text: &str) -> Result<Summary, Error> {
 }
 
 fn load(path: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(path).expect("it was there when the list was made")).into_owned()
+    let bytes = fs::read(path).expect("it was there when the list was made");
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn checksum(summary: &Summary) -> u64 {

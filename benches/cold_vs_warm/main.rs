@@ -107,8 +107,10 @@ fn measure(
     let mut runs = [None; State::ALL.len()];
     {
         let mut stage = Stage::new(workload, size, threads, work, list);
-        for _ in 0..rounds {
-            for (nth, state) in State::ALL.into_iter().enumerate() {
+        for round in 0..rounds {
+            // Each round begins with another, so that none always comes after the same.
+            let order = (0..State::ALL.len()).map(|nth| (nth + 3 * round) % State::ALL.len());
+            for (nth, state) in order.map(|nth| (nth, State::ALL[nth])) {
                 let Ok(measured) = &mut times[nth] else { continue };
                 if !only.has_state(state) {
                     continue;
