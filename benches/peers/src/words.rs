@@ -286,6 +286,7 @@ is less than a `pread` and a BLAKE3 hash of 1 KiB, which every hit pays here.
 - **cached**: the shortest way to cache a function in one process: an attribute, no pool. Stores to choose from, Redis among
   them; `result_fallback` serves the last good value when a refresh fails.
 - **memoize**: one attribute, almost no dependencies.
+- **a map of `OnceLock`s**: twenty lines of std. It grows without end, and a failure is nobody's but who ran it.
 - **foyer**: made for async services with caches far larger than memory: admission filters, throttled devices, io_uring, an
   async interface throughout. Within one process it shares errors and panics as memopool does.
 - **cacache**: content-addressed: equal contents are stored once, and can be fetched by their hash. Plain files, which any tool
