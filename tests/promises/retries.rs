@@ -87,8 +87,8 @@ fn cancelling_a_rest_takes_effect_at_once() {
         until(|| pool.stats().retried == 1 && pool.stats().queued == 1);
         assert!(task.cancel());
         assert!(task.wait().unwrap_err().is_cancelled());
-        assert!(Weak::upgrade(&weak).is_none(), "the argument outlives its task");
-        assert_eq!(pool.stats().queued, 0);
+        // The worker may just be laying it aside: then it is the one to let it go. The rest itself would take an hour.
+        until(|| Weak::upgrade(&weak).is_none() && pool.stats().queued == 0);
         // The end of the pool does not wait for the hour.
         pool.shutdown();
     });
