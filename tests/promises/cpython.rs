@@ -696,6 +696,8 @@ mod completed {
             made.wait().unwrap();
             let held = all.pending.clone();
             let later = other.spawn(move || held.wait().map(|_| Arc::new(0)).unwrap());
+            // So the only worker has let go of the first.
+            until(|| later.is_running());
             let mut completed = as_completed([made, later]);
             drop(completed.next().unwrap().unwrap());
             assert!(weak.upgrade().is_none(), "yielded, dropped, gone");
