@@ -274,19 +274,19 @@ fn map_goes_on_after_errors() {
 fn dropping_a_map_cancels_what_is_queued() {
     in_time(|| {
         let pool = pool(1);
-        let (runs, gate) = (Counter::default(), Gate::default());
-        let func = Func::named("api::dropped").resource((runs.clone(), gate.clone())).func(
-            |(runs, gate), n: u64| {
-                if n > 0 {
-                    gate.pass();
-                }
-                runs.up()
-            },
-        );
+        let (runs, second, gate) = (Counter::default(), Gate::default(), Gate::default());
+        let all = (runs.clone(), second.clone(), gate.clone());
+        let func = Func::named("api::dropped").resource(all).func(|(runs, second, gate), n: u64| {
+            if n > 0 {
+                second.open();
+                gate.pass();
+            }
+            runs.up()
+        });
         let mut map = pool.map((0..100).map(|n| func.call(n)));
         assert!(map.next().unwrap().is_ok());
         let mine = pool.submit(func.call(50));
-        until(|| pool.stats().running == 1);
+        second.pass();
         drop(map);
         assert!(pool.stats().queued <= 1, "{}", pool.stats().queued);
         gate.open();
