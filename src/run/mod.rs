@@ -236,10 +236,11 @@ impl Runner {
         }
     }
 
-    /// When all is over, what is left in the queue was cancelled, or run by its waiter: nobody takes it out any more, and it
+    /// What was queued while `shutdown_now` emptied the queue is given up like the rest: its worker may be long in coming. And
+    /// when all is over, what is left in the queue was cancelled, or run by its waiter: nobody takes it out any more, and it
     /// would keep this pool alive, which keeps it.
     fn sweep_up(&self) {
-        while self.is_over()
+        while (self.is_over() || self.is_refusing())
             && let Some(job) = self.take()
         {
             self.load.demand.fetch_sub(1, Ordering::SeqCst);
