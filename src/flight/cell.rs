@@ -185,10 +185,12 @@ impl<J, T: Clone> Cell<J, T> {
         if matches!(state.phase, Phase::Done(_)) {
             return None;
         }
+        let notice = self.settle(&mut state, outcome);
         if given_up {
+            // After the outcome: a body that stops because it sees this is to find itself over, not just unwanted.
             self.given_up.store(true, Ordering::Release);
         }
-        Some(self.settle(&mut state, outcome))
+        Some(notice)
     }
 
     /// Takes one interest back; its handle reads `outcome` from now on.

@@ -384,3 +384,27 @@ fn at_the_deadline_all_get_the_same_outcome() {
         assert_eq!(run.join(), None);
     });
 }
+
+/// A body that stops at its deadline, because it was told to, passes for one that was cancelled, or for one that made it.
+///
+/// ```text
+/// timer             body
+/// -----             ----
+/// finish early    · told to stop?
+///                   yes: its outcome is there
+/// ```
+#[test]
+fn a_body_that_is_told_to_stop_at_its_deadline_is_over() {
+    explore(|| {
+        let run = queued(1);
+        assert!(run.start().is_some());
+        let timer = Arc::clone(&run);
+        let timer = spawn(move || timer.finish_early(TIMEOUT, |callbacks| callbacks()));
+        if run.is_given_up() {
+            assert!(run.is_done());
+            assert!(!run.finish(VALUE));
+        }
+        assert!(join(timer));
+        assert_eq!(run.outcome(0), Some(TIMEOUT));
+    });
+}

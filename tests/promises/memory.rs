@@ -264,7 +264,6 @@ fn cached_errors_are_one_run_for_many() {
 
 /// `explain` sends those who look for the reason of a miss the wrong way.
 #[test]
-#[ignore = "spins for ever about one time in four: what it waits for is not found yet"]
 fn explain_in_each_of_its_states() {
     in_time(|| {
         let pool = build(Pool::builder().threads(2).memory(10_000));
