@@ -1,6 +1,6 @@
 //! Threads that the system does not give: a seam stands in for the system.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::*;
 use crate::config::{DEFAULT_QUEUE, DEFAULT_STACK_SIZE};
@@ -24,7 +24,9 @@ impl Unit for Work {
 
     fn mark_parked(&self, _: bool) {}
 
-    fn abandon(&self) {}
+    fn abandon(&self) {
+        drop(self.0.lock().take());
+    }
 }
 
 /// How many threads the system gives, from now on. One per test: they run at once.
@@ -115,6 +117,28 @@ fn a_thread_that_is_not_given_is_an_error_when_none_lives() {
     let (send, done) = channel();
     push(&runner, move || send.send(7).unwrap()).unwrap();
     assert_eq!(done.recv().unwrap(), 7);
+    end(&runner);
+}
+
+/// `shutdown_now` returns, and a task that was submitted just then has no answer until the body before it ends, if it ever does.
+#[test]
+fn what_is_queued_behind_a_shutdown_is_given_up_at_once() {
+    let (runner, _told) = runner(1, spawn);
+    // The share of a body that goes on.
+    runner.load.add();
+    let ((gate, closed), (started, is_started)) = (channel::<()>(), channel());
+    push(&runner, move || {
+        started.send(()).unwrap();
+        closed.recv().unwrap();
+    })
+    .unwrap();
+    is_started.recv().unwrap();
+    runner.close(true);
+    let (send, done) = channel();
+    push(&runner, move || send.send(()).unwrap()).unwrap();
+    assert_eq!(done.try_recv(), Err(TryRecvError::Disconnected));
+    gate.send(()).unwrap();
+    assert!(runner.load.remove_aside());
     end(&runner);
 }
 
