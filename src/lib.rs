@@ -141,6 +141,9 @@ mod sync;
 mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(test)]
+#[path = "../tests/common/watchdog.rs"]
+mod watchdog;
 
 pub use memopool_macros::memo;
 

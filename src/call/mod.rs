@@ -307,6 +307,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     tier,
                     &self.core,
                     key.as_bytes(),
+                    None,
                     || engine.tally(self.core.identity),
                     || engine.reads_at(),
                 ) {

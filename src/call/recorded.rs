@@ -80,7 +80,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         if let Some(tier) = disk {
             let tally = || Arc::clone(&self.flight.origin.tally);
             if let Found::Nothing(on_disk) =
-                storage::read(tier, core, key.key().as_bytes(), tally, || engine.reads_at())
+                storage::read(tier, core, key.key().as_bytes(), None, tally, || engine.reads_at())
             {
                 fate = on_disk.or(fate);
             }

@@ -172,7 +172,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32], hint: Option<Hint>) -> Found<Outcome<R>> {
         let now = || self.engine().reads_at();
-        let found = read_at(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
+        let found = read(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
         if let Found::Nothing(Some(fate)) = &found {
             self.engine().note(&self.flight.origin, *fate);
@@ -213,19 +213,8 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 }
 
-/// What the disk has for a key. The value's `Deserialize` is user code.
+/// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code.
 pub(super) fn read<R: Send + Sync + 'static>(
-    tier: &Tier,
-    core: &Core<R>,
-    key: &[u8; 32],
-    tally: impl FnOnce() -> Arc<Tally>,
-    now: impl Fn() -> u64,
-) -> Found<Outcome<R>> {
-    read_at(tier, core, key, None, tally, now)
-}
-
-/// The same, of a key that is at hand.
-fn read_at<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
@@ -258,7 +247,7 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, tally, || now) {
+    let fate = match read(tier, core, key, None, tally, || now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };

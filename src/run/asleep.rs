@@ -5,8 +5,8 @@
 //! A body may leave work to a rayon pool in so many words (`install`, `spawn`), or have left its pieces there before the first
 //! of rayon's threads asked for anything. If all threads of that pool sit in a wait for that very body, nobody is left to run
 //! them, and all wait for ever. So a thread of rayon's that waits runs other jobs of rayon's (`rayon::yield_now`) until its
-//! result is there. It sleeps first, for [`TURN`], and again after each look that found nothing to do: a wait that ends by itself
-//! soon is not made longer by a job that is not, and a thread that has nothing to do costs a wake-up per `TURN`.
+//! result is there. It sleeps first, for [`TURN`], and again after each look that found nothing to do: a wait that ends by
+//! itself soon is not made longer by a job that is not, and a thread that has nothing to do costs a wake-up per `TURN`.
 //!
 //! # What it may find there
 //!

@@ -236,9 +236,9 @@ impl Runner {
         }
     }
 
-    /// What was queued while `shutdown_now` emptied the queue is given up like the rest: its worker may be long in coming. And
-    /// when all is over, what is left in the queue was cancelled, or run by its waiter: nobody takes it out any more, and it
-    /// would keep this pool alive, which keeps it.
+    /// Empties the queue if nothing is to be started any more. (Whoever queues something looks here afterwards: `shutdown_now`
+    /// may have been here before it, and its worker may be long in coming.) And if all is over: what is left then was cancelled,
+    /// or run by its waiter, nobody takes it out any more, and it would keep this pool alive, which keeps it.
     fn sweep_up(&self) {
         while (self.is_over() || self.is_refusing())
             && let Some(job) = self.take()
@@ -379,10 +379,7 @@ impl Runner {
     pub(crate) fn close(&self, refuse_all: bool) {
         self.mode.fetch_max(if refuse_all { REFUSING } else { DRAINING }, Ordering::SeqCst);
         if refuse_all {
-            while let Some(job) = self.take() {
-                self.load.demand.fetch_sub(1, Ordering::SeqCst);
-                drop(job);
-            }
+            self.sweep_up();
             let held = std::mem::take(&mut *self.held.lock());
             held.iter().filter_map(Weak::upgrade).for_each(|unit| unit.abandon());
         }

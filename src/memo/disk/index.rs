@@ -110,7 +110,7 @@ impl Index {
     pub(crate) fn find(&self, key: &[u8; 32]) -> Found {
         let prefix = Prefix::of(key);
         let candidates = self.candidates(prefix);
-        // Half of all keys lie in their second bucket: it is on its way from memory while the first is looked at.
+        // Half of all keys lie in their second bucket: both are on their way from memory before the first is looked at.
         candidates.into_iter().for_each(|number| self.bucket(number).fetch());
         for number in candidates {
             let bucket = self.bucket(number);

@@ -82,9 +82,9 @@ impl Tier {
         Ok(Arc::new(Tier { shared, writer }))
     }
 
-    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `tally`: of its function,
-    /// asked for only if its entry is of no use: wrong ones are counted by whoever finds them, since nobody else will. `now`: asked
-    /// for only if the entry expires. `hint`: from [`at_hand`](Self::at_hand), just now.
+    /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `hint`: from
+    /// [`at_hand`](Self::at_hand), just now. `tally`: of its function, asked for only if its entry is of no use: wrong ones are
+    /// counted by whoever finds them, since nobody else will. `now`: asked for only if the entry expires.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],

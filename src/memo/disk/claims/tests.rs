@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{env, thread};
 
 use super::*;
 use crate::sync::now;
+use crate::watchdog::within;
 
 fn key(n: u64) -> [u8; 32] {
     *blake3::hash(&n.to_le_bytes()).as_bytes()
@@ -62,18 +62,8 @@ fn held(claim: Claim) -> Holder {
     }
 }
 
-/// Fails a test that does not end.
 fn in_time(body: impl FnOnce() + Send + 'static) {
-    let (running, ended) = channel::<()>();
-    let thread = crate::sync::spawn("in time".into(), None, move || {
-        let _running = running;
-        body();
-    })
-    .unwrap();
-    if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(60)) {
-        panic!("hangs");
-    }
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    within(Duration::from_secs(60), body);
 }
 
 #[test]

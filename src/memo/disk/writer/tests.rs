@@ -1,7 +1,5 @@
 //! Two that flush at once.
 
-use std::panic::resume_unwind;
-use std::sync::mpsc;
 use std::thread;
 
 use super::*;
@@ -10,6 +8,7 @@ use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Put;
 use crate::memo::disk::tier::Tier;
 use crate::testing::{Faults, Op};
+use crate::watchdog::within;
 
 /// Where the writer stays when it first tells of a failure, until it is let go.
 #[derive(Default)]
@@ -57,24 +56,10 @@ fn put(tier: &Tier, n: u8) -> Put {
     }
 }
 
-/// Fails if it does not end.
-fn in_time(body: impl FnOnce() + Send + 'static) {
-    let (done, is_done) = mpsc::channel();
-    let body = thread::Builder::new().spawn(move || {
-        body();
-        done.send(())
-    });
-    let ended = is_done.recv_timeout(Duration::from_secs(60));
-    match ended {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
-        _ => body.expect("a thread").join().map(drop).unwrap_or_else(|panic| resume_unwind(panic)),
-    }
-}
-
 #[test]
 fn both_of_two_flushes_at_once_tell_what_failed() {
     // Two threads flush what they have computed, the disk is full, and one of them is told that all is safe.
-    in_time(|| {
+    within(Duration::from_secs(60), || {
         for (op, sync) in [(Op::Write, Sync::None), (Op::Sync, Sync::None), (Op::Sync, Sync::EachBatch)] {
             let dir = tempfile::tempdir().expect("room");
             let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
