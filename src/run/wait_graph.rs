@@ -42,6 +42,7 @@ use std::mem;
 use std::task::Waker;
 
 use crate::contain::contain;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// A task, as the graph sees it.
@@ -71,6 +72,8 @@ pub(crate) type Cycle = Vec<String>;
 #[derive(Default)]
 pub(crate) struct Graph {
     waits: Mutex<BTreeMap<u64, Waits>>,
+    /// How many pools starve. While none does, nothing waits in vain for a thread.
+    starving: AtomicUsize,
 }
 
 struct Waits {
@@ -260,6 +263,9 @@ impl Graph {
     /// Most nodes need *one* of several others to go on. An async body whose pool starves needs two things, one of its
     /// branches and one of the threads; where such are met, it is decided by going up from those that go on by themselves.
     pub(crate) fn is_hopeless(&self, targets: &[AnyNode]) -> bool {
+        if self.starving.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
         let waits = self.waits.lock();
         let mut seen: BTreeMap<u64, Needs> = BTreeMap::new();
         let mut next = targets.to_vec();
@@ -288,6 +294,15 @@ impl Graph {
                 return targets.iter().all(|target| !go_on.contains(&target.id()));
             }
             go_on.extend(more);
+        }
+    }
+
+    /// A pool's threads all wait now, and it gets no more; or no longer. Told before any of those waits asks for hope.
+    pub(crate) fn starves(&self, now: bool) {
+        if now {
+            self.starving.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.starving.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -436,7 +451,7 @@ fn closed(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -
         }
         home
     };
-    if targets.iter().any(|target| target.is_done()) {
+    if targets.iter().any(|target| target.is_done()) || leads_on(waits, waiter, targets) {
         return None;
     }
     back = back.or(reach(waiter.id(), targets, &mut from, &mut nodes));
@@ -461,6 +476,21 @@ fn closed(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -
     path.push(Arc::clone(waiter));
     path.reverse();
     Some(path)
+}
+
+/// Whether the one target goes on, or waits for one task that does, and so on: most waits are of this kind, and long chains
+/// of them are walked for each link that is added.
+fn leads_on(waits: &BTreeMap<u64, Waits>, waiter: &AnyNode, targets: &[AnyNode]) -> bool {
+    let mut branches = targets;
+    for _ in 0..=waits.len() {
+        let [node] = branches else { break };
+        match waits.get(&node.id()) {
+            _ if node.id() == waiter.id() => break,
+            Some(entry) if entry.waits() => branches = &entry.branches,
+            _ => return true,
+        }
+    }
+    false
 }
 
 fn labels(path: &[AnyNode]) -> Cycle {

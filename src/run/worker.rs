@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::idle::Look;
 use super::sizing::{Seat, Sizing, Source};
-use super::{Job, Runner, context};
+use super::{Job, Runner, context, graph};
 use crate::contain::contain;
 use crate::event::Event;
 use crate::sync::atomic::Ordering;
@@ -89,7 +89,7 @@ impl Runner {
         };
         let can_grow = added.is_ok() && sizing.can_grow();
         let starving = sizing.all_wait() && !can_grow;
-        let starved = self.starving.swap(starving, Ordering::SeqCst);
+        let starved = self.set_starving(starving);
         if sizing.has_excess() {
             self.excess.store(true, Ordering::Relaxed);
         }
@@ -100,6 +100,15 @@ impl Runner {
             self.limits.go_on();
         }
         let _ = self.reported(added);
+    }
+
+    /// Under the lock of the sizes. Returns what was.
+    fn set_starving(&self, starving: bool) -> bool {
+        let starved = self.starving.swap(starving, Ordering::SeqCst);
+        if starved != starving {
+            graph().starves(starving);
+        }
+        starved
     }
 
     /// Workers alive, blocked and spare ones included.
@@ -118,7 +127,7 @@ impl Runner {
         let missing = sizing.width().saturating_sub(sizing.runnable());
         self.enough.store(sizing.is_enough(), Ordering::SeqCst);
         self.excess.store(sizing.has_excess(), Ordering::Relaxed);
-        self.starving.store(false, Ordering::SeqCst);
+        self.set_starving(false);
         drop(sizing);
         self.limits.go_on();
         self.idle.wake_all();

@@ -175,6 +175,7 @@ fn an_ended_wait_is_taken_back() {
 fn of_two_that_poll_each_other_one_is_told() {
     explore(|| {
         let graph = Arc::new(Graph::default());
+        graph.starves(true);
         let poll_twice = |graph: &Graph, waiter, target| {
             let (waiter, target) = (task(waiter), task(target));
             assert_eq!(graph.await_one(&waiter, &target, Waker::noop(), false), None);
