@@ -210,19 +210,24 @@ impl Engine {
 
     /// Forgets everything, or everything of one owner.
     pub(crate) fn forget_all(&self, owner: Option<u32>) -> Result<(), Error> {
+        // First on disk: who reads there afterwards finds nothing, and who has read before is in a slot, or is told.
+        let forgotten = match (&self.disk, owner) {
+            (None, _) => Ok(None),
+            (Some(disk), None) => disk.clear().map(Some),
+            (Some(disk), Some(owner)) => disk.forget_function(owner.to_le_bytes()).map(|()| None),
+        };
         if owner.is_none() {
-            // First, so that the accountant does not look for what is about to be taken out.
+            // So that the accountant does not look for what is about to be taken out.
             self.memory.clear();
         }
         let mine = |of: u32| owner.is_none_or(|owner| owner == of);
         for (hash, slot) in self.slots.drain(|entry| mine(entry.owner), |run| mine(run.owner)) {
             self.displaced(hash, Some(slot), Some(Fate::Forgotten));
         }
-        match (&self.disk, owner) {
-            (None, _) => Ok(()),
-            (Some(disk), None) => disk.clear(),
-            (Some(disk), Some(owner)) => disk.forget_function(owner.to_le_bytes()),
+        if let (Some(disk), Some(cleared)) = (&self.disk, forgotten?) {
+            disk.opens_anew(cleared);
         }
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -11,11 +11,12 @@ use super::KeyRef;
 use super::deadline::Deadline;
 use super::engine::{Engine, Entry, Home, nanos};
 use super::func::{Attempts, Core, Handle, Raised};
+use super::glance::as_any;
 use super::keep::Keep;
 use super::key::SlotKey;
 use super::polled::{self, Answer, BodyFuture, Sleeper};
 use super::retry::Course;
-use super::storage::{self, Next, Stage};
+use super::storage::{Next, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
@@ -130,7 +131,7 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Next::Compute => {}
                 Next::Found(outcome, meta) => {
                     #[cfg(feature = "report")]
-                    super::record::read(self.engine(), &self.flight.origin, asked);
+                    super::record::read(self.engine(), &self.flight.origin.tally, asked);
                     return self.found(outcome, &meta);
                 }
                 Next::Requeue => {
@@ -236,24 +237,13 @@ impl<R: Send + Sync + 'static> Run<R> {
         let engine = ticket.host();
         // The arguments' `Drop` is user code.
         let _ = contain(|| drop(attempts));
-        let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
-        count(&tally.disk_hits);
-        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
-            storage::announce(engine, disk, core, tally);
-        }
         let shared = u64::from(flight.cell.interests());
-        tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
-        engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
+        let found = |core: &Handle<R>| engine.found(core, &flight.origin.tally, &outcome, meta, shared);
+        let weight = core.as_ref().and_then(found);
         let bench = Bench { engine, flight: &flight, core: core.as_deref() };
-        let value: Arc<dyn Any + Send + Sync> = match &outcome {
-            Ok(value) => Arc::clone(value) as _,
-            Err(error) => Arc::new(error.clone()),
-        };
-        let weight = bench.weight_of(outcome.as_deref().ok(), Some(meta.raw_len)).ok();
-        let weight = weight.filter(|weight| engine.memory.fits(*weight));
         let place = Keep { weight, kept: None, expires: meta.expires, cost: meta.compute };
-        bench.resolve(guard, place, value, outcome, None);
+        bench.resolve(guard, place, as_any(&outcome), outcome, None);
         drop(ticket);
     }
 }

@@ -120,7 +120,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 }
             }
         }
-        let (fate, reason) = match self.weight_of(Some(value), bytes) {
+        let (fate, reason) = match weight_of(self.core, Some(value), bytes) {
             Ok(weight) if self.engine.memory.fits(weight) => {
                 keep.weight = Some(weight);
                 return keep;
@@ -171,23 +171,27 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
         }
     }
+}
 
-    /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.
-    pub(super) fn weight_of(&self, value: Option<&R>, bytes: Option<u64>) -> Result<u64, String> {
-        let (Some(core), Some(value)) = (self.core, value) else {
-            return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
-        };
-        let weighed = contain(|| match (core.weigh, bytes) {
-            (Weigh::Given(weigh), _) => Ok(weigh(value)),
-            (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
-            (Weigh::Encoded(size), None) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
-            (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
-        });
-        match weighed {
-            Ok(weight) => {
-                weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
-            }
-            Err(panic) => Err(format!("weighing it panicked: {panic}")),
+/// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.
+pub(super) fn weight_of<R>(
+    core: Option<&Core<R>>,
+    value: Option<&R>,
+    bytes: Option<u64>,
+) -> Result<u64, String> {
+    let (Some(core), Some(value)) = (core, value) else {
+        return Ok(bytes.unwrap_or(0).max(MIN_WEIGHT));
+    };
+    let weighed = contain(|| match (core.weigh, bytes) {
+        (Weigh::Given(weigh), _) => Ok(weigh(value)),
+        (Weigh::Encoded(_), Some(bytes)) => Ok(bytes.max(MIN_WEIGHT)),
+        (Weigh::Encoded(size), None) => size(value).map(|bytes| bytes.max(MIN_WEIGHT)),
+        (Weigh::Plain, _) => Ok((size_of::<R>() as u64).max(MIN_WEIGHT)),
+    });
+    match weighed {
+        Ok(weight) => {
+            weight.map_err(|error| format!("it can't be encoded: {error}; make the function `in_memory`"))
         }
+        Err(panic) => Err(format!("weighing it panicked: {panic}")),
     }
 }

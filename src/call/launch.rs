@@ -1,4 +1,4 @@
-//! From a claimed slot to a queued job; or to a result, where the disk has it at hand.
+//! From a claimed slot to a queued job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,14 +20,12 @@ pub(super) struct Launch<'a, R: Send + Sync + 'static> {
     pub(super) core: Option<Handle<R>>,
     pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
-    /// Whether to look first for what the disk has at hand, here and now.
-    pub(super) eager: bool,
 }
 
 impl<R: Send + Sync + 'static> Launch<'_, R> {
     /// Makes the job and queues it. Whatever fails on the way settles the cell.
     pub(super) fn go(self, engine: &Engine, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage, eager } = self;
+        let Launch { flight, guard, core, ticket, stage } = self;
         // Making arguments owned is user code (`Clone`).
         let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
             Ok(attempts) => attempts,
@@ -50,15 +48,6 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             #[cfg(feature = "report")]
             why: None,
         };
-        let run = match eager {
-            true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
-                Ok(Some(run)) => run,
-                // It has its result; or something of the user's panicked while it was dropped.
-                Ok(None) | Err(_) => return,
-            },
-            false => run,
-        };
-        let stage = run.stage;
         if let Err(run) = flight.cell.arm(run) {
             let _ = contain(|| drop(run));
             return;

@@ -33,6 +33,7 @@ mod explain;
 pub(crate) mod format;
 pub(crate) mod func;
 pub(crate) mod generated;
+mod glance;
 mod hit;
 pub(crate) mod identity;
 mod keep;
@@ -215,6 +216,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 return Ok(task);
             }
         }
+        if eager
+            && !self.refresh
+            && let Some(task) = self.glance(engine, &tally, &slot)
+        {
+            return Ok(task);
+        }
         let ticket = match Ticket::admit(engine, patience) {
             Ok(ticket) => ticket,
             Err(Refused::QueueFull) => return Err(self),
@@ -240,7 +247,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
                 let stage = engine.first_stage(core.format.is_some(), refresh);
-                let launch = Launch { flight: &flight, guard, core: Some(core), ticket, stage, eager };
+                let launch = Launch { flight: &flight, guard, core: Some(core), ticket, stage };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
@@ -321,11 +328,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// Ends the key's generation.
     pub(crate) fn forget(&self, engine: &Engine) -> Result<(), Error> {
         let slot = self.probe()?;
-        engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
-        match &engine.disk {
+        // First on disk: who reads it there afterwards finds nothing, and who has read it before is in the slot, or is told.
+        let forgotten = match &engine.disk {
             Some(tier) if self.core.format.is_some() => tier.forget(self.key_ref(slot).key().as_bytes()),
             _ => Ok(()),
-        }
+        };
+        engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
+        forgotten
     }
 
     pub(crate) fn explain(&self, engine: &Engine) -> Explain {

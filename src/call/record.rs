@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::execute::{Origin, Run};
+use super::execute::Run;
+use crate::event::Tally;
 use crate::memo::disk::tier::Tier;
 use crate::report::record::{Record, Why};
 use crate::report::{Distribution, Function, Results, SlowRun};
@@ -39,9 +40,9 @@ impl<R: Send + Sync + 'static> Run<R> {
 }
 
 /// The disk had the result; it was asked then.
-pub(super) fn read(engine: &Engine, origin: &Origin, asked: Instant) {
+pub(super) fn read(engine: &Engine, tally: &Tally, asked: Instant) {
     let at = now();
-    origin.tally.record.read(at.saturating_duration_since(asked));
+    tally.record.read(at.saturating_duration_since(asked));
     engine.recorder.sample(at, || engine.stats());
 }
 

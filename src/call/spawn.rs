@@ -26,7 +26,7 @@ where
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     let stage = Stage::Compute;
-    let launch = Launch { flight: &flight, guard, core: None, ticket, stage, eager: false };
+    let launch = Launch { flight: &flight, guard, core: None, ticket, stage };
     launch.go(engine, move |_| {
         Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
     });

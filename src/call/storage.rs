@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::KeyRef;
 use super::engine::{Engine, Spiller};
-use super::execute::{Run, frame};
+use super::execute::Run;
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
@@ -51,7 +51,7 @@ use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
-use crate::run::{Lane, context, graph};
+use crate::run::{Lane, graph};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 
@@ -104,9 +104,12 @@ impl<R: Send + Sync + 'static> Run<R> {
         // Once: it is a hash.
         let key = *key.key().as_bytes();
         if self.stage == Stage::Look {
-            match self.look(&tier, &core, &key, None) {
+            match self.look(&tier, &core, &key) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
-                Found::Nothing(fate) => self.lacks(fate),
+                Found::Nothing(fate) => {
+                    self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
+                    self.stage = Stage::Claim;
+                }
             }
             let runner = &self.engine().runner;
             if !helped && !runner.is_foreign() && runner.has_queued() {
@@ -125,7 +128,7 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Full) | None => {}
             }
             if claim.is_some()
-                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key, None)
+                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
             {
                 return Next::Found(outcome, meta);
             }
@@ -135,44 +138,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         Next::Compute
     }
 
-    /// Takes what the disk has at hand, in the thread that submits. Gives the run back if there is nothing. Not with an
-    /// executor of the user's: it decides where runs are.
-    #[inline(never)]
-    pub(super) fn glance(mut self) -> Option<Self> {
-        let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
-            self.engine().disk.clone(),
-            self.core.clone(),
-            &self.flight.origin.key,
-            self.stage,
-            self.engine().runner.is_foreign(),
-        ) else {
-            return Some(self);
-        };
-        let key = *key.key().as_bytes();
-        let Some(hint) = tier.at_hand(&key) else { return Some(self) };
-        self.ticket.start();
-        let _frame = context::enter(frame(&self.flight));
-        match self.look(&tier, &core, &key, Some(hint)) {
-            Found::Value(outcome, meta) => self.found(outcome, &meta),
-            Found::Nothing(fate) => {
-                self.lacks(fate);
-                self.ticket.wait_again();
-                return Some(self);
-            }
-        }
-        None
-    }
-
-    /// A look has found nothing.
-    fn lacks(&mut self, fate: Option<Fate>) {
-        self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
-        self.stage = Stage::Claim;
-    }
-
     /// What the disk has.
-    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32], hint: Option<Hint>) -> Found<Outcome<R>> {
+    fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
         let now = || self.engine().reads_at();
-        let found = read(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
+        let found = read(tier, core, key, None, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
         if let Found::Nothing(Some(fate)) = &found {
             self.engine().note(&self.flight.origin, *fate);

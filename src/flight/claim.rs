@@ -16,6 +16,7 @@
 //! | anything | `Running` of a new generation | [`Table::lead_anew`] (`refresh`) |
 //! | `Running(g)` | `Done(g)` | the guard of `g`, if the slot still is `g` ([`Guard::publish`]) |
 //! | `Running(g)` | none | the guard of `g`, if the slot still is `g` ([`Guard::fail`], or its drop) |
+//! | none | `Done` of a new generation | who found the result elsewhere, if nothing was ended meanwhile ([`Table::adopt`]) |
 //! | anything | none | `forget`, `clear` ([`Table::remove`], [`Table::drain`]) |
 //! | `Done(g)` | none | eviction, if the slot still is `g` ([`Table::evict`]) |
 //!
@@ -72,11 +73,17 @@ pub(crate) enum Peek<V, W> {
 pub(crate) struct Table<K, E, F> {
     slots: Slots<K, Slot<E, F>>,
     generations: AtomicU64,
+    /// How often somebody has ended generations that are not his own.
+    ends: AtomicU64,
 }
+
+/// How often generations had been ended when somebody looked: see [`Table::adopt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Era(u64);
 
 impl<K: SlotHash, E, F> Table<K, E, F> {
     pub(crate) fn new() -> Self {
-        Table { slots: Slots::new(), generations: AtomicU64::new(1) }
+        Table { slots: Slots::new(), generations: AtomicU64::new(1), ends: AtomicU64::new(0) }
     }
 
     /// Looks without claiming. `read` gives `None` for an entry that must not be used.
@@ -118,8 +125,30 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
         })
     }
 
+    /// To be asked before the key is seen vacant.
+    pub(crate) fn era(&self) -> Era {
+        Era(self.ends.load(Ordering::SeqCst))
+    }
+
+    /// Keeps what was found elsewhere, without a run: if the key is vacant still, and no generation was ended since `era`.
+    /// Whose generation that was is not asked: what was found might be what was forgotten. Else gives the entry back.
+    pub(crate) fn adopt(&self, key: K, era: Era, entry: E) -> Result<u64, E> {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let mut entry = Some(entry);
+        let (_, displaced) = self.slots.update(key, |slot| match slot {
+            None if self.era() == era => {
+                let state = State::Done(entry.take().expect("taken once"));
+                (Change::Put(Slot { generation, state }), ())
+            }
+            _ => (Change::Keep, ()),
+        });
+        drop(displaced);
+        entry.map_or(Ok(generation), Err)
+    }
+
     /// Leads whatever is there: the generation before ends.
     pub(crate) fn lead_anew(&self, key: K, flight: F) -> (u64, Displaced<E, F>) {
+        self.end();
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         self.slots
             .update(key, |_| (Change::Put(Slot { generation, state: State::Running(flight) }), generation))
@@ -127,6 +156,7 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
 
     /// Ends the key's generation.
     pub(crate) fn remove(&self, key: K) -> Displaced<E, F> {
+        self.end();
         self.slots
             .update(key, |slot| match slot {
                 Some(_) => (Change::Remove, ()),
@@ -144,10 +174,16 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
     where
         K: Clone,
     {
+        self.end();
         self.slots.drain(|slot| match &slot.state {
             State::Done(entry) => kept(entry),
             State::Running(flight) => running(flight),
         })
+    }
+
+    /// Before a slot is taken out, so that who adopts something meanwhile either sees this or is taken out, too.
+    fn end(&self) {
+        self.ends.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Takes a result out, with its key, if it still is the one that the accountant means.

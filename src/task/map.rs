@@ -63,12 +63,13 @@ pub struct Map<I: Iterator, R: Send + Sync + 'static> {
     glances: Glances,
 }
 
-/// Whether results are read from the disk by whoever takes them out, too, or by the workers alone.
+/// Whether results are read from the disk by whoever takes them out, or by the workers.
 ///
-/// While the workers have enough to look for, who would only submit more looks for some itself: so the results come as fast as
-/// two threads can read them, and not one. But where that found nothing, or took long (a slow disk, a costly
-/// `Deserialize`), the next ones go to the workers: one, then two, then four and so on, until a look is worth its while
-/// again.
+/// | a look takes | it is made by |
+/// |---|---|
+/// | no longer than to hand it to a worker and to take the result from it | who takes the results out |
+/// | longer | the workers; and while they have enough to look for, who would only submit more looks for some itself |
+/// | long (a slow disk, a costly `Deserialize`), or finds nothing | the workers, for the next call, then the next two, then four and so on, until a look is worth its while again |
 #[derive(Default)]
 struct Glances {
     /// How many calls go to the workers at least; `None`: all, since there is no disk.
@@ -77,6 +78,10 @@ struct Glances {
     next: u32,
     /// How many there were.
     count: u32,
+    /// How many of the latest that were timed took longer than it would take to hand them over.
+    slow: u32,
+    /// How many of the latest calls have their results already.
+    in_a_row: usize,
 }
 
 /// One look by who takes the results out.
@@ -87,37 +92,42 @@ struct Glance {
 
 impl Glances {
     fn of(pool: &Pool) -> Glances {
-        Glances { left_out: pool.has_disk().then_some(0), next: 1, count: 0 }
+        Glances { left_out: pool.has_disk().then_some(0), next: 1, ..Glances::default() }
     }
 
     /// A look, if there is to be one.
     fn begin(&mut self, pool: &Pool) -> Option<Glance> {
-        match self.left_out.as_mut()? {
-            0 if pool.queued_looks() < ENOUGH => None,
-            0 => {
-                self.count = self.count.wrapping_add(1);
-                let timed = self.next > 1 || self.count % ONE_TIMED_IN == 1;
-                Some(Glance { began: timed.then(now) })
-            }
-            left => {
-                *left -= 1;
-                None
-            }
+        let left_out = self.left_out.as_mut()?;
+        if *left_out > 0 || (self.slow >= MANY_SLOW && pool.queued_looks() < ENOUGH) {
+            *left_out = left_out.saturating_sub(1);
+            self.in_a_row = 0;
+            return None;
         }
+        self.count = self.count.wrapping_add(1);
+        let timed = self.next > 1 || self.slow > 0 || self.count % ONE_TIMED_IN == 1;
+        Some(Glance { began: timed.then(now) })
     }
 
-    /// Whether so many calls are far enough ahead for now: the workers have enough, and what is read here is at hand. Results
-    /// that lie ready for long have left the processor's cache when they are taken out.
+    /// Whether so many calls are far enough ahead for now: the workers have enough or have nothing to do with them, and what is
+    /// read here is at hand. Results that lie ready for long have left the processor's cache when they are taken out.
     fn suffice(&self, pool: &Pool, ahead: usize) -> bool {
-        ahead >= NEAR && self.left_out == Some(0) && self.next == 1 && pool.queued_looks() >= ENOUGH
+        let near = ahead >= NEAR && self.left_out == Some(0) && self.next == 1;
+        near && (self.in_a_row >= ahead || pool.queued_looks() >= ENOUGH)
     }
 
     fn end(&mut self, glance: &Glance, found: bool) {
-        if found && glance.began.is_none_or(|began| began.elapsed() < LONG_LOOK) {
+        let took = glance.began.map(|began| began.elapsed());
+        if let Some(took) = took {
+            self.slow = if took > HAND_OVER { self.slow.saturating_add(1) } else { 0 };
+        }
+        let long = self.slow >= MANY_SLOW && took.is_some_and(|took| took > LONG_LOOK);
+        if found && !long {
             self.next = 1;
+            self.in_a_row += 1;
         } else {
             self.left_out = Some(self.next);
             self.next = (self.next * 2).min(MOST_LEFT_OUT);
+            self.in_a_row = 0;
         }
     }
 }
@@ -128,6 +138,10 @@ const ENOUGH: usize = 16;
 const NEAR: usize = 96;
 /// Looks that follow a short one are mostly short: two looks at the clock would be a part of their cost.
 const ONE_TIMED_IN: u32 = 8;
+/// What it takes to hand a look to a worker and to take the result from it: two to four microseconds of two threads.
+const HAND_OVER: Duration = Duration::from_micros(4);
+/// One slow look says nothing: the system may have had other things to do. The next one is timed.
+const MANY_SLOW: u32 = 2;
 /// A few times what a short record takes.
 const LONG_LOOK: Duration = Duration::from_micros(10);
 /// So that a map over cold calls looks in vain for one in so many.

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use crate::checker::sync::atomic::{AtomicBool, Ordering};
 use crate::explore;
 use crate::flight::cell::{Cell, Interest, Withdrawn};
-use crate::flight::claim::{Claim, Guard, Place, Resolve, Table};
+use crate::flight::claim::{Claim, Guard, Peek, Place, Resolve, Table};
 use crate::flight::slots::SlotHash;
 use crate::support::{Log, join, spawn};
 
@@ -242,6 +243,59 @@ fn forget_while_publishing(forget: fn(&Calls)) {
     assert!(refused.is_none() || refused == Some(1));
     assert_eq!(join(follower), Ok(1), "who had asked before gets the old one");
     assert!(matches!(calls.submit(), Found::Hit(2)));
+}
+
+/// A forgotten result comes back: somebody has just read it from the disk, and puts it into the table.
+///
+/// ```text
+/// finder                    forgetter
+/// ------                    ---------
+/// note the era            · forget it on disk
+/// vacant? look on disk    · end it in the table
+/// found? adopt it             take out what is there
+///   kept before, or refused claim: always leads
+/// ```
+#[test]
+fn what_was_found_elsewhere_and_forgotten_is_never_read_again() {
+    explore(|| {
+        let (calls, disk) = (Calls::new(), Arc::new(AtomicBool::new(true)));
+        let finder = {
+            let (Calls(table), disk) = (calls.clone(), Arc::clone(&disk));
+            spawn(move || {
+                let era = table.era();
+                let vacant = matches!(table.peek(&Key, |_| Some(()), |_| Some(())), Peek::Vacant);
+                if vacant && disk.load(Ordering::Acquire) {
+                    drop(table.adopt(Key, era, 1));
+                }
+            })
+        };
+        disk.store(false, Ordering::Release);
+        drop(calls.0.remove(Key));
+        assert!(!matches!(calls.submit(), Found::Hit(_)), "forgotten");
+        join(finder);
+    });
+}
+
+/// What somebody else has just computed gives way to an older result from the disk.
+///
+/// ```text
+/// leader             finder
+/// ------             ------
+/// lead             · vacant? adopt 1
+/// publish 2        · always refused
+///                    claim: always 2
+/// ```
+#[test]
+fn what_was_found_elsewhere_replaces_nothing() {
+    explore(|| {
+        let calls = Calls::new();
+        let era = calls.0.era();
+        let (_, guard) = calls.lead();
+        let leader = spawn(move || publish(guard, 2));
+        assert_eq!(calls.0.adopt(Key, era, 1), Err(1));
+        assert_eq!(join(leader), None);
+        assert!(matches!(calls.submit(), Found::Hit(2)));
+    });
 }
 
 /// `refresh` has no effect: the run that it replaced writes its old result over the new one.

@@ -302,18 +302,19 @@ impl Store {
         self.index().find(key)
     }
 
-    /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked.
+    /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked. (Its reader
+    /// takes two kilobytes, which all others would be moved about with: hence the box.)
     fn read(
         &self,
         key: &[u8; 32],
         place: Place,
         buffer: &mut Vec<u8>,
-    ) -> Result<(Header, Option<LargeReader>), Unread> {
+    ) -> Result<(Header, Option<Box<LargeReader>>), Unread> {
         let mut read = |place: Place| match place.len > self.largest_inline() as u64 + SLACK {
             true => self
                 .segments
                 .read_large(place, key, &self.seal)
-                .map(|(header, reader)| (header, Some(reader))),
+                .map(|(header, reader)| (header, Some(Box::new(reader)))),
             false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
         };
         match read(place) {
@@ -372,7 +373,7 @@ pub(super) fn boot() -> u64 {
 
 /// Decodes a large value, and checks once more that it is what was checked before.
 fn stream<T>(
-    mut reader: LargeReader,
+    mut reader: Box<LargeReader>,
     decode: impl FnOnce(Payload<'_>) -> Result<T, Undecodable>,
     len: u64,
 ) -> Result<T, Undecodable> {

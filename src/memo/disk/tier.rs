@@ -285,15 +285,16 @@ impl Tier {
         self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&self) -> Result<(), Error> {
+    /// Forgets everything. Gives where the log ends now.
+    pub(crate) fn clear(&self) -> Result<Position, Error> {
         self.shared.pending.clear();
-        let cleared = self.shared.told(self.shared.revived().and_then(|store| store.clear()));
-        if cleared.is_ok() {
-            // What this pool has in memory from now on is newer than that.
-            self.shared.opened.store(self.shared.store().tail().word(), Ordering::Relaxed);
-        }
-        cleared
+        self.shared.told(self.shared.revived().and_then(|store| store.clear()))?;
+        Ok(self.shared.store().tail())
+    }
+
+    /// Everything that this pool has in memory is newer than that: what was there when all was forgotten is gone.
+    pub(crate) fn opens_anew(&self, cleared: Position) {
+        self.shared.opened.store(cleared.word(), Ordering::Relaxed);
     }
 
     /// Writes what is finished and makes it safe against a power loss.

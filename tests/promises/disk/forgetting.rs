@@ -1,11 +1,12 @@
 //! What must not be found again: forgotten, replaced, expired, another's, or never to be written.
 
-use std::fmt;
+use std::sync::Mutex;
 use std::time::Duration;
+use std::{fmt, thread};
 
 use memopool::testing::{Faults, ManualClock, Op};
 use memopool::{Explain, Func, Pool};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Place, bare, doubled, is_on_disk};
 use crate::{Counter, Gate, build, in_time};
@@ -125,6 +126,71 @@ fn forgetting_during_a_run_wins() {
             }
         }
     });
+}
+
+/// What was forgotten while somebody read it from the disk is served from memory afterwards.
+#[test]
+fn forgetting_during_a_look_wins() {
+    // By who takes the results of a map, and by a worker.
+    let looks: [(&str, fn(Pool, Func<u64, Held>) -> u64); 2] = [
+        ("map", |pool, func| pool.map([func.call(1)]).next().unwrap().unwrap().0),
+        ("submit", |pool, func| pool.submit(func.call(1)).wait().unwrap().0),
+    ];
+    let ways: [(&str, fn(&Pool, &Func<u64, Held>)); 4] = [
+        ("forget", |pool, func| pool.forget(&func.call(1)).unwrap()),
+        ("forget_func", |pool, func| pool.forget_func(func).unwrap()),
+        ("clear", |pool, _| pool.clear().unwrap()),
+        ("refresh", |pool, func| assert_eq!(pool.run(func.call(1).refresh()).unwrap().0, 2)),
+    ];
+    in_time(move || {
+        for (look, read) in looks {
+            for (way, forget) in ways {
+                let (place, runs) = (Place::new(), Counter::default());
+                let func = Func::named("disk::held")
+                    .resource(runs.clone())
+                    .func(|runs: &Counter, _: u64| Held(runs.up()));
+                let pool = place.pool();
+                pool.run(func.call(1)).unwrap();
+                drop(pool);
+                let (pool, reads, gate) = (place.pool(), Gate::default(), Gate::default());
+                *HOLD.lock().unwrap() = Some((reads.clone(), gate.clone()));
+                let reader = thread::spawn({
+                    let (pool, func) = (pool.clone(), func.clone());
+                    move || read(pool, func)
+                });
+                reads.pass();
+                forget(&pool, &func);
+                gate.open();
+                assert!(
+                    reader.join().unwrap() <= 2,
+                    "{look}, {way}: who had asked before has one of the two"
+                );
+                assert_eq!(pool.run(func.call(1)).unwrap().0, 2, "{look}, {way}: the old one is gone");
+            }
+        }
+    });
+}
+
+/// The next [`Held`] that is read opens the first gate and waits at the second.
+static HOLD: Mutex<Option<(Gate, Gate)>> = Mutex::new(None);
+
+/// Which run it was.
+#[derive(Debug, Serialize)]
+struct Held(u64);
+
+impl<'de> Deserialize<'de> for Held {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Held, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Held")]
+        struct Plain(u64);
+        let Plain(run) = Plain::deserialize(deserializer)?;
+        let held = HOLD.lock().unwrap().take();
+        if let Some((reads, gate)) = held {
+            reads.open();
+            gate.pass();
+        }
+        Ok(Held(run))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -60,7 +60,8 @@ pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 pub(super) fn read_some(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.read_at(buf, offset)
+    // Not `read_at`: the C library's `pread` is a point where a thread can be cancelled, and pays for that.
+    Ok(rustix::io::pread(file, buf, offset)?)
 }
 
 pub(super) fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {

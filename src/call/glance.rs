@@ -1,0 +1,99 @@
+//! A result that the disk has at hand, taken by who asks for it: no run, no queue, no other thread.
+//!
+//! It is read as [`Pool::get`](crate::Pool::get) reads it, counted as a submission that the disk answered, and kept in memory
+//! if nobody was faster. Without a run there is nothing in the slot table meanwhile: two threads that ask for one key at the
+//! same time both read it. That costs less than waiting for one another, and they find the same.
+//!
+//! # What is forgotten meanwhile
+//!
+//! | `forget`, `clear`, `refresh` | a glance |
+//! |---|---|
+//! | end it on disk; then count an end in the slot table; then take out the slot, under its lock | note the count; see that the slot is vacant; read; under the slot's lock: still vacant, and the count the same? then keep it |
+//!
+//! So what was read before its end on disk is either not kept, or taken out again. (A refresh ends it on disk later, but its
+//! run is in the slot from the beginning.)
+
+use std::any::Any;
+
+use super::Call;
+use super::engine::{Engine, Entry};
+use super::func::Core;
+use super::key::SlotKey;
+use super::{keep, storage};
+use crate::event::{Event, Tally, count};
+use crate::flight::Outcome;
+use crate::flight::claim::Peek;
+use crate::memo::disk::payload::Meta;
+use crate::memo::disk::tier::Found;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::task::{Source, Task};
+
+impl<A, R: Send + Sync + 'static> Call<A, R> {
+    /// What the disk has at hand: a short record. Not with an executor of the user's, which decides where results are made;
+    /// and not while the pool ends, which tickets decide.
+    pub(super) fn glance(&self, engine: &Engine, tally: &Arc<Tally>, slot: &SlotKey) -> Option<Task<R>> {
+        let tier = engine.disk.as_ref().filter(|_| self.core.format.is_some())?;
+        if engine.runner.is_foreign() || !engine.runner.is_open() {
+            return None;
+        }
+        #[cfg(feature = "report")]
+        let asked = crate::sync::now();
+        let era = engine.slots.era();
+        let Peek::Vacant = engine.slots.peek(slot, |_| Some(()), |_| Some(())) else { return None };
+        let key_ref = self.key_ref(*slot);
+        let key = *key_ref.key().as_bytes();
+        let hint = tier.at_hand(&key)?;
+        let now = || engine.reads_at();
+        let found = storage::read(tier, &self.core, &key, Some(hint), || Arc::clone(tally), now);
+        // Whoever runs it finds out why not.
+        let Found::Value(outcome, meta) = found else { return None };
+        count(&tally.led);
+        #[cfg(feature = "report")]
+        super::record::read(engine, tally, asked);
+        if let Some(weight) = engine.found(&self.core, tally, &outcome, &meta, 1) {
+            let entry = Entry {
+                value: as_any(&outcome),
+                weight,
+                expires: meta.expires,
+                cost: meta.compute,
+                touched: AtomicU32::new(0),
+                owner: self.core.owner(),
+                tally: Arc::clone(tally),
+            };
+            if let Ok(generation) = engine.slots.adopt(*slot, era, entry) {
+                engine.account(slot, generation, weight, tally);
+            }
+        }
+        Some(Task::ready(outcome, Some(Source::Disk), Some(key_ref)))
+    }
+}
+
+impl Engine {
+    /// The disk had an outcome that so many submissions get: counts it, and tells of it. Its weight, if the memory takes it.
+    pub(super) fn found<R>(
+        &self,
+        core: &Core<R>,
+        tally: &Tally,
+        outcome: &Outcome<R>,
+        meta: &Meta,
+        submissions: u64,
+    ) -> Option<u64> {
+        count(&tally.disk_hits);
+        if let Some(disk) = &self.disk {
+            storage::announce(self, disk, core, tally);
+        }
+        tally.disk_nanos.fetch_add(meta.compute.saturating_mul(submissions), Ordering::Relaxed);
+        self.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
+        let weight = keep::weight_of(Some(core), outcome.as_deref().ok(), Some(meta.raw_len)).ok();
+        weight.filter(|weight| self.memory.fits(*weight))
+    }
+}
+
+/// An outcome as the slot table keeps it.
+pub(super) fn as_any<R: Send + Sync + 'static>(outcome: &Outcome<R>) -> Arc<dyn Any + Send + Sync> {
+    match outcome {
+        Ok(value) => Arc::clone(value) as _,
+        Err(error) => Arc::new(error.clone()),
+    }
+}
