@@ -124,15 +124,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine().runner.id);
         let frame = context::enter(frame(&self.flight));
         if self.stage != Stage::Compute {
-            #[cfg(feature = "report")]
-            let asked = now();
             match self.approach(helped) {
                 Next::Compute => {}
-                Next::Found(outcome, meta) => {
-                    #[cfg(feature = "report")]
-                    super::record::read(self.engine(), &self.flight.origin, asked);
-                    return self.found(outcome, &meta);
-                }
+                Next::Found(outcome, meta) => return self.found(outcome, &meta),
                 Next::Requeue => {
                     drop(frame);
                     return self.defer(None);
@@ -239,9 +233,6 @@ impl<R: Send + Sync + 'static> Run<R> {
         let tally = &flight.origin.tally;
         flight.origin.from_disk.store(true, Ordering::Release);
         count(&tally.disk_hits);
-        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
-            storage::announce(engine, disk, core, tally);
-        }
         let shared = u64::from(flight.cell.interests());
         tally.disk_nanos.fetch_add(meta.compute.saturating_mul(shared), Ordering::Relaxed);
         engine.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
@@ -254,6 +245,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         let weight = weight.filter(|weight| engine.memory.fits(*weight));
         let place = Keep { weight, kept: None, expires: meta.expires, cost: meta.compute };
         bench.resolve(guard, place, value, outcome, None);
+        // After those who wait have it: this may start the writer's thread.
+        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
+            storage::announce(engine, disk, core, tally);
+        }
         drop(ticket);
     }
 }

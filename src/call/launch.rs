@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::engine::Engine;
 use super::execute::{CallFlight, Lead, Run};
 use super::func::{Attempts, Core, Handle};
-use super::storage::Stage;
+use super::storage::{Eager, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
@@ -20,8 +20,8 @@ pub(super) struct Launch<'a, R: Send + Sync + 'static> {
     pub(super) core: Option<Handle<R>>,
     pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
-    /// Whether to look first for what the disk has at hand, here and now.
-    pub(super) eager: bool,
+    /// What is read here and now.
+    pub(super) eager: Eager,
 }
 
 impl<R: Send + Sync + 'static> Launch<'_, R> {
@@ -51,12 +51,12 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             why: None,
         };
         let run = match eager {
-            true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
+            Eager::Nothing => run,
+            _ => match catch_unwind(AssertUnwindSafe(|| run.glance(eager))) {
                 Ok(Some(run)) => run,
                 // It has its result; or something of the user's panicked while it was dropped.
                 Ok(None) | Err(_) => return,
             },
-            false => run,
         };
         let stage = run.stage;
         if let Err(run) = flight.cell.arm(run) {

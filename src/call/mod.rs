@@ -77,6 +77,7 @@ use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 use launch::Launch;
 pub(crate) use spawn::spawn;
+pub(crate) use storage::Eager;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -178,8 +179,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// [`fetch_cold`](Self::fetch_cold), however long the queue is full.
     #[cold]
     #[inline(never)]
-    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>) -> Task<R> {
-        match self.fetch_cold(engine, slot, found, Patience::Endless, false) {
+    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>, eager: Eager) -> Task<R> {
+        match self.fetch_cold(engine, slot, found, Patience::Endless, eager) {
             Ok(task) => task,
             Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
@@ -194,7 +195,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         slot: SlotKey,
         found: Found<R>,
         patience: Patience,
-        eager: bool,
+        eager: Eager,
     ) -> Result<Task<R>, Self> {
         let vacant = match found {
             Found::Value(value) => return Ok(Task::hit(value, self.key_ref(slot))),

@@ -5,7 +5,7 @@ use super::execute::Origin;
 use super::launch::Launch;
 use super::new_flight;
 use super::polled::Answer;
-use super::storage::Stage;
+use super::storage::{Eager, Stage};
 use crate::error::Error;
 use crate::flight::claim::Guard;
 use crate::run::{Patience, Ticket};
@@ -26,7 +26,7 @@ where
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     let stage = Stage::Compute;
-    let launch = Launch { flight: &flight, guard, core: None, ticket, stage, eager: false };
+    let launch = Launch { flight: &flight, guard, core: None, ticket, stage, eager: Eager::Nothing };
     launch.go(engine, move |_| {
         Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
     });

@@ -80,6 +80,17 @@ impl Stage {
     }
 }
 
+/// What is read from the disk by the thread that submits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eager {
+    /// Nothing: it goes on at once.
+    Nothing,
+    /// A short record, which takes some microseconds.
+    AtHand,
+    /// Whatever is there: it would only wait for somebody else to read it.
+    Anything,
+}
+
 /// How a run goes on.
 pub(super) enum Next<R> {
     Compute,
@@ -135,10 +146,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         Next::Compute
     }
 
-    /// Takes what the disk has at hand, in the thread that submits. Gives the run back if there is nothing. Not with an
-    /// executor of the user's: it decides where runs are.
+    /// Takes what the disk has, in the thread that submits. Gives the run back if there is nothing. Not with an executor of
+    /// the user's: it decides where runs are.
     #[inline(never)]
-    pub(super) fn glance(mut self) -> Option<Self> {
+    pub(super) fn glance(mut self, eager: Eager) -> Option<Self> {
         let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
             self.engine().disk.clone(),
             self.core.clone(),
@@ -149,10 +160,17 @@ impl<R: Send + Sync + 'static> Run<R> {
             return Some(self);
         };
         let key = *key.key().as_bytes();
-        let Some(hint) = tier.at_hand(&key) else { return Some(self) };
+        let hint = match eager {
+            Eager::Nothing => return Some(self),
+            Eager::AtHand => match tier.at_hand(&key) {
+                Some(hint) => Some(hint),
+                None => return Some(self),
+            },
+            Eager::Anything => None,
+        };
         self.ticket.start();
         let _frame = context::enter(frame(&self.flight));
-        match self.look(&tier, &core, &key, Some(hint)) {
+        match self.look(&tier, &core, &key, hint) {
             Found::Value(outcome, meta) => self.found(outcome, &meta),
             Found::Nothing(fate) => {
                 self.lacks(fate);
@@ -171,11 +189,15 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32], hint: Option<Hint>) -> Found<Outcome<R>> {
+        #[cfg(feature = "report")]
+        let asked = now();
         let now = || self.engine().reads_at();
         let found = read(tier, core, key, hint, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
-        if let Found::Nothing(Some(fate)) = &found {
-            self.engine().note(&self.flight.origin, *fate);
+        match &found {
+            Found::Value(..) => super::record::read(self.engine(), &self.flight.origin, asked),
+            Found::Nothing(Some(fate)) => self.engine().note(&self.flight.origin, *fate),
+            Found::Nothing(None) => {}
         }
         found
     }
