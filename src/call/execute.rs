@@ -12,7 +12,7 @@ use super::deadline::Deadline;
 use super::engine::{Engine, Entry, Home, nanos};
 use super::func::{Attempts, Core, Handle, Raised};
 use super::keep::Keep;
-use super::key::SlotKey;
+use super::key::{Key, SlotKey};
 use super::polled::{self, Answer, BodyFuture, Sleeper};
 use super::retry::Course;
 use super::storage::{self, Next, Stage};
@@ -30,13 +30,15 @@ use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
 use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, now};
+use crate::sync::{Arc, OnceLock, now};
 
 /// Which call a flight computes.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// `None`: a spawned closure.
     pub(crate) key: Option<KeyRef>,
+    /// The key as the disk knows it: a hash, made once.
+    digest: OnceLock<Key>,
     pub(crate) tally: Arc<Tally>,
     pub(super) home: Arc<Home>,
     /// The outcome was not computed, but read from disk.
@@ -395,6 +397,7 @@ impl Origin {
         let span = Span::of_run(tally.name, key.as_ref());
         Origin {
             key,
+            digest: OnceLock::new(),
             tally: Arc::clone(tally),
             home: Arc::clone(&engine.home),
             from_disk: AtomicBool::new(false),
@@ -402,6 +405,12 @@ impl Origin {
             sleeper: Sleeper::default(),
             span,
         }
+    }
+
+    /// The key as the disk knows it.
+    pub(super) fn digest(&self) -> Option<&[u8; 32]> {
+        let key = self.key.as_ref()?;
+        Some(self.digest.get_or_init(|| key.key()).as_bytes())
     }
 
     /// What runs its pool's jobs.

@@ -50,7 +50,7 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             #[cfg(feature = "report")]
             why: None,
         };
-        let run = match eager {
+        let mut run = match eager {
             Eager::Nothing => run,
             _ => match catch_unwind(AssertUnwindSafe(|| run.glance(eager))) {
                 Ok(Some(run)) => run,
@@ -58,6 +58,7 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
                 Ok(None) | Err(_) => return,
             },
         };
+        run.foresee();
         let stage = run.stage;
         if let Err(run) = flight.cell.arm(run) {
             let _ = contain(|| drop(run));

@@ -4,7 +4,7 @@
 //!
 //! | stage | what happens | goes on with |
 //! |---|---|---|
-//! | [`Look`](Stage::Look) | the disk is asked for the result | found: the end; else `Claim`, behind what was queued before if anything is |
+//! | [`Look`](Stage::Look) | the disk is asked for the result; left out where the index, asked by who submits, knows of none | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
 //! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
@@ -107,14 +107,13 @@ impl<R: Send + Sync + 'static> Run<R> {
     #[inline(never)]
     pub(super) fn approach(&mut self, helped: bool) -> Next<R> {
         let (Some(tier), Some(core), Some(key)) =
-            (self.engine().disk.clone(), self.core.clone(), &self.flight.origin.key)
+            (self.engine().disk.clone(), self.core.clone(), self.flight.origin.digest().copied())
         else {
             self.stage = Stage::Compute;
             return Next::Compute;
         };
-        // Once: it is a hash.
-        let key = *key.key().as_bytes();
-        if self.stage == Stage::Look {
+        let looks = self.stage == Stage::Look;
+        if looks {
             match self.look(&tier, &core, &key, None) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
                 Found::Nothing(fate) => self.lacks(fate),
@@ -135,15 +134,30 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Ours(token)) => claim = Some(token),
                 Some(Claim::Full) | None => {}
             }
-            if claim.is_some()
-                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key, None)
-            {
-                return Next::Found(outcome, meta);
+            // Without a claim nobody has kept others from writing, so that one look is as good as two.
+            if claim.is_some() || !looks {
+                match self.look(&tier, &core, &key, None) {
+                    Found::Value(outcome, meta) => return Next::Found(outcome, meta),
+                    Found::Nothing(fate) => self.lacks(fate),
+                }
             }
         }
         self.stage = Stage::Compute;
         self.permit = Some(Box::new(tier.permit(key, claim).doubting(self.doubtful)));
         Next::Compute
+    }
+
+    /// Leaves out the first look where it would be in vain. Who looks finds nothing, comes to the queue once more, and everything
+    /// that a run needs goes from one thread to the next and back. So after a look in vain those who submit ask the index, which
+    /// is in memory: what it does not know goes to the queue once. (What has come meanwhile is found when it is claimed.)
+    pub(super) fn foresee(&mut self) {
+        if self.stage == Stage::Look
+            && let Some(tier) = &self.engine().disk
+            && tier.looks_in_vain()
+            && self.flight.origin.digest().is_some_and(|key| tier.lacks(key))
+        {
+            self.stage = Stage::Claim;
+        }
     }
 
     /// Takes what the disk has, in the thread that submits. Gives the run back if there is nothing. Not with an executor of
@@ -153,13 +167,12 @@ impl<R: Send + Sync + 'static> Run<R> {
         let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
             self.engine().disk.clone(),
             self.core.clone(),
-            &self.flight.origin.key,
+            self.flight.origin.digest().copied(),
             self.stage,
             self.engine().runner.is_foreign(),
         ) else {
             return Some(self);
         };
-        let key = *key.key().as_bytes();
         let hint = match eager {
             Eager::Nothing => return Some(self),
             Eager::AtHand => match tier.at_hand(&key) {
@@ -183,7 +196,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// A look has found nothing.
     fn lacks(&mut self, fate: Option<Fate>) {
-        self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
+        self.doubtful |= matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
         self.stage = Stage::Claim;
     }
 
@@ -339,9 +352,9 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
         }
         if self.is_free(&tier) {
             if self.run.stage == Stage::Compute
-                && let Some(key) = &self.run.flight.origin.key
+                && let Some(key) = self.run.flight.origin.digest()
             {
-                self.run.permit = Some(Box::new(tier.permit(*key.key().as_bytes(), None)));
+                self.run.permit = Some(Box::new(tier.permit(*key, None)));
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);
