@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Func;
 use crate::call::engine::Engine;
-use crate::call::{Call, Explain, spawn};
+use crate::call::{Call, Eager, Explain, spawn};
 use crate::config::disk::Disk;
 use crate::config::{Builder, Width, check_width};
 use crate::error::Error;
@@ -164,10 +164,11 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn try_submit<A, R: Send + Sync + 'static>(&self, call: Call<A, R>) -> Result<Task<R>, Call<A, R>> {
-        call.try_submit(&self.engine, Patience::None, false)
+        call.try_submit(&self.engine, Patience::None, Eager::Nothing)
     }
 
-    /// Submits a call and waits for it.
+    /// Submits a call and waits for it. What lies on disk is read, and decoded, by the thread that calls this: no other has to
+    /// be woken for it. (With [`submit`](Self::submit) and [`Task::wait`] a worker does it.)
     ///
     /// # Errors
     ///
@@ -177,13 +178,12 @@ impl Pool {
         call.run(&self.engine)
     }
 
-    /// As [`submit`](Self::submit), but waits for room in the queue no longer than `patience` lasts. `eager`: what the disk has
-    /// at hand is read here and now.
+    /// As [`submit`](Self::submit), but waits for room in the queue no longer than `patience` lasts.
     pub(crate) fn submit_ahead<A, R: Send + Sync + 'static>(
         &self,
         call: Call<A, R>,
         patience: Patience,
-        eager: bool,
+        eager: Eager,
     ) -> Result<Task<R>, Call<A, R>> {
         call.try_submit(&self.engine, patience, eager)
     }

@@ -4,8 +4,8 @@
 //! tier, and how costs grow; it writes `report.html`, `report.md` and `report.json` (`docs/report.md`) to `target/report`,
 //! and then lets criterion time the passes one by one. About ten minutes. `-- --report` leaves criterion out; `-- --test`
 //! runs everything once on tiny input. `MEMOPOOL_LONG=1` adds ten million entries on disk. `-- --only 'small call'` measures
-//! the workloads of which that is a part of the name (`arguments` and `results`: how costs grow with their size), and writes
-//! no report; with `--state 'cold, with disk'`, only the states of which that is a part, for a profiler; `--rounds 50` that
+//! the workloads of which that is a part of the name (`entries`, `threads`, `arguments`, `results`: how costs grow with them),
+//! and writes no report; with `--state 'cold, with disk'`, only the states of which that is a part, for a profiler; `--rounds 50` that
 //! often.
 //!
 //! 1. [`workloads`] — what is done; [`corpus`] a pipeline over real files, [`fetch`] one that waits for a server.

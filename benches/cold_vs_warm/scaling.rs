@@ -24,14 +24,17 @@ pub(crate) fn all(size: Size, work: &Path) -> Vec<Scaling> {
     all
 }
 
-/// Prints how costs grow with `part` (the size of `arguments` or `results`), and nothing else.
+/// Prints how costs grow with `part` (the number of `entries` or `threads`, the size of `arguments` or `results`), and nothing
+/// else.
 pub(crate) fn print(part: &str, size: Size, work: &Path) {
-    let scaling = match part {
-        "arguments" => arguments(size),
-        "results" => results(size, work),
+    let scalings = match part {
+        "entries" => entries(size, work),
+        "threads" => vec![threads(size, work)],
+        "arguments" => vec![arguments(size)],
+        "results" => vec![results(size, work)],
         _ => return,
     };
-    for Curve { name, points } in &scaling.curves {
+    for Curve { name, points } in scalings.iter().flat_map(|scaling| &scaling.curves) {
         println!("{name}");
         points.iter().for_each(|(x, nanos)| println!("  {x:>12}{nanos:>16.1} ns"));
     }

@@ -13,10 +13,10 @@ use super::engine::{Engine, Entry, Home, nanos};
 use super::func::{Attempts, Core, Handle, Raised};
 use super::glance::as_any;
 use super::keep::Keep;
-use super::key::SlotKey;
+use super::key::{Key, SlotKey};
 use super::polled::{self, Answer, BodyFuture, Sleeper};
 use super::retry::Course;
-use super::storage::{Next, Stage};
+use super::storage::{self, Next, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::{Event, Tally, count};
@@ -31,13 +31,15 @@ use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
 use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, now};
+use crate::sync::{Arc, OnceLock, now};
 
 /// Which call a flight computes.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// `None`: a spawned closure.
     pub(crate) key: Option<KeyRef>,
+    /// The key as the disk knows it: a hash, made once.
+    pub(super) digest: OnceLock<Key>,
     pub(crate) tally: Arc<Tally>,
     pub(super) home: Arc<Home>,
     /// The outcome was not computed, but read from disk.
@@ -125,15 +127,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let helped = self.stage != Stage::Compute && context::is_inside(self.engine().runner.id);
         let frame = context::enter(frame(&self.flight));
         if self.stage != Stage::Compute {
-            #[cfg(feature = "report")]
-            let asked = now();
             match self.approach(helped) {
                 Next::Compute => {}
-                Next::Found(outcome, meta) => {
-                    #[cfg(feature = "report")]
-                    super::record::read(self.engine(), &self.flight.origin.tally, asked);
-                    return self.found(outcome, &meta);
-                }
+                Next::Found(outcome, meta) => return self.found(outcome, &meta),
                 Next::Requeue => {
                     drop(frame);
                     return self.defer(None);
@@ -244,6 +240,10 @@ impl<R: Send + Sync + 'static> Run<R> {
         let bench = Bench { engine, flight: &flight, core: core.as_deref() };
         let place = Keep { weight, kept: None, expires: meta.expires, cost: meta.compute };
         bench.resolve(guard, place, as_any(&outcome), outcome, None);
+        // After those who wait have it: this may start the writer's thread.
+        if let (Some(disk), Some(core)) = (&engine.disk, &core) {
+            storage::announce(engine, disk, core, &flight.origin.tally);
+        }
         drop(ticket);
     }
 }
@@ -390,6 +390,7 @@ impl Origin {
         let span = Span::of_run(tally.name, key.as_ref());
         Origin {
             key,
+            digest: OnceLock::new(),
             tally: Arc::clone(tally),
             home: Arc::clone(&engine.home),
             from_disk: AtomicBool::new(false),
@@ -397,6 +398,12 @@ impl Origin {
             sleeper: Sleeper::default(),
             span,
         }
+    }
+
+    /// The key as the disk knows it.
+    pub(super) fn digest(&self) -> Option<&[u8; 32]> {
+        let key = self.key.as_ref()?;
+        Some(self.digest.get_or_init(|| key.key()).as_bytes())
     }
 
     /// What runs its pool's jobs.

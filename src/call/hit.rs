@@ -12,6 +12,7 @@ use std::any::Any;
 use super::Call;
 use super::engine::Engine;
 use super::key::SlotKey;
+use super::storage::Eager;
 use crate::error::Error;
 use crate::event::Event;
 use crate::flight::Outcome;
@@ -40,18 +41,17 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         let mut slot = SlotKey::EMPTY;
         match self.fetch_hot(engine, &mut slot) {
             Found::Value(value) => Task::hit(value, self.key_ref(slot)),
-            found => self.fetch_endlessly(engine, slot, found),
+            found => self.fetch_endlessly(engine, slot, found, Eager::Nothing),
         }
     }
 
     /// As [`submit`](Self::submit). Gives the call back if there is no room in the queue for as long as `patience` lasts.
-    /// `eager`: what the disk has at hand is read here and now.
     #[inline]
     pub(crate) fn try_submit(
         self,
         engine: &Arc<Engine>,
         patience: Patience,
-        eager: bool,
+        eager: Eager,
     ) -> Result<Task<R>, Self> {
         let mut slot = SlotKey::EMPTY;
         match self.fetch_hot(engine, &mut slot) {
@@ -60,13 +60,14 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         }
     }
 
-    /// [`submit`](Self::submit) and wait. A value that is there needs no task, and its owner is counted once.
+    /// [`submit`](Self::submit) and wait. A value that is there needs no task, and its owner is counted once. One that lies on
+    /// the disk is read here: no other thread has to be woken for it, or started.
     #[inline]
     pub(crate) fn run(self, engine: &Arc<Engine>) -> Outcome<R> {
         let mut slot = SlotKey::EMPTY;
         match self.fetch_hot(engine, &mut slot) {
             Found::Value(value) => Ok(value),
-            found => self.fetch_endlessly(engine, slot, found).wait(),
+            found => self.fetch_endlessly(engine, slot, found, Eager::Anything).wait(),
         }
     }
 

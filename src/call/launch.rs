@@ -20,12 +20,16 @@ pub(super) struct Launch<'a, R: Send + Sync + 'static> {
     pub(super) core: Option<Handle<R>>,
     pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
+    /// The disk had a record of it that could not be decoded.
+    pub(super) doubtful: bool,
+    /// Whether to look on the disk first, here and now.
+    pub(super) eager: bool,
 }
 
 impl<R: Send + Sync + 'static> Launch<'_, R> {
     /// Makes the job and queues it. Whatever fails on the way settles the cell.
     pub(super) fn go(self, engine: &Engine, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage } = self;
+        let Launch { flight, guard, core, ticket, stage, doubtful, eager } = self;
         // Making arguments owned is user code (`Clone`).
         let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
             Ok(attempts) => attempts,
@@ -42,12 +46,22 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             attempts,
             ticket,
             stage,
-            doubtful: false,
+            doubtful,
             permit: None,
             turn,
             #[cfg(feature = "report")]
             why: None,
         };
+        let mut run = match eager {
+            true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
+                Ok(Some(run)) => run,
+                // It has its result; or something of the user's panicked while it was dropped.
+                Ok(None) | Err(_) => return,
+            },
+            false => run,
+        };
+        run.foresee();
+        let stage = run.stage;
         if let Err(run) = flight.cell.arm(run) {
             let _ = contain(|| drop(run));
             return;

@@ -65,19 +65,22 @@ use crate::memo::disk::tier::Found as OnDisk;
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::{Patience, Refused, Ticket};
-use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
+use crate::sync::{Arc, OnceLock};
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
 use execute::{CallFlight, Origin};
 pub use explain::Explain;
 use func::{Encode, Handle, Start};
+use glance::Glance;
 use hit::{Found, as_outcome};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 use launch::Launch;
 pub(crate) use spawn::spawn;
+pub(crate) use storage::Eager;
+use storage::Stage;
 
 /// A function bound to its arguments: what [`Pool::submit`](crate::Pool::submit) takes.
 ///
@@ -179,8 +182,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     /// [`fetch_cold`](Self::fetch_cold), however long the queue is full.
     #[cold]
     #[inline(never)]
-    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>) -> Task<R> {
-        match self.fetch_cold(engine, slot, found, Patience::Endless, false) {
+    fn fetch_endlessly(self, engine: &Arc<Engine>, slot: SlotKey, found: Found<R>, eager: Eager) -> Task<R> {
+        match self.fetch_cold(engine, slot, found, Patience::Endless, eager) {
             Ok(task) => task,
             Err(_) => unreachable!("only a submission that does not wait is turned away"),
         }
@@ -195,7 +198,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         slot: SlotKey,
         found: Found<R>,
         patience: Patience,
-        eager: bool,
+        eager: Eager,
     ) -> Result<Task<R>, Self> {
         let vacant = match found {
             Found::Value(value) => return Ok(Task::hit(value, self.key_ref(slot))),
@@ -216,10 +219,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 return Ok(task);
             }
         }
-        if eager
-            && !self.refresh
-            && let Some(task) = self.glance(engine, &tally, &slot)
-        {
+        let digest = OnceLock::new();
+        let looked = match eager {
+            Eager::AtHand => self.glance(engine, &tally, &slot, &digest),
+            Eager::Nothing | Eager::Anything => Glance::NotAtHand,
+        };
+        if let Glance::Taken(task) = looked {
             return Ok(task);
         }
         let ticket = match Ticket::admit(engine, patience) {
@@ -228,7 +233,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Err(Refused::Shutdown) => return Ok(self.refuse(engine, Error::shutdown())),
         };
         let key = self.key_ref(slot);
-        let origin = Origin::new(Some(key), &tally, engine);
+        let origin = Origin { digest, ..Origin::new(Some(key), &tally, engine) };
         let flight = new_flight::<R>(origin, self.core.timeout.is_some());
         let erased = AnyFlight { flight: Arc::clone(&flight) as _, owner: self.core.owner() };
         let (claim, displaced) = if self.refresh {
@@ -246,8 +251,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
                 let Call { core, args, start, refresh, .. } = self;
                 engine.spiller(core.owner(), || storage::spiller(core.clone()));
-                let stage = engine.first_stage(core.format.is_some(), refresh);
-                let launch = Launch { flight: &flight, guard, core: Some(core), ticket, stage };
+                let (stage, doubtful) = match looked {
+                    Glance::InVain { doubtful } => (Stage::Claim, doubtful),
+                    _ => (engine.first_stage(core.format.is_some(), refresh), false),
+                };
+                let eager = eager == Eager::Anything;
+                let launch =
+                    Launch { flight: &flight, guard, core: Some(core), ticket, stage, doubtful, eager };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),

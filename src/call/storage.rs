@@ -4,7 +4,7 @@
 //!
 //! | stage | what happens | goes on with |
 //! |---|---|---|
-//! | [`Look`](Stage::Look) | the disk is asked for the result | found: the end; else `Claim`, behind what was queued before if anything is |
+//! | [`Look`](Stage::Look) | the disk is asked for the result; left out where the index, asked by who submits, knows of none | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
 //! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::KeyRef;
 use super::engine::{Engine, Spiller};
-use super::execute::Run;
+use super::execute::{Run, frame};
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
@@ -51,7 +51,7 @@ use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
-use crate::run::{Lane, graph};
+use crate::run::{Lane, context, graph};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 
@@ -80,6 +80,17 @@ impl Stage {
     }
 }
 
+/// What is read from the disk by the thread that submits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eager {
+    /// Nothing: it goes on at once.
+    Nothing,
+    /// A short record, which takes some microseconds: without a run.
+    AtHand,
+    /// Whatever is there: it would only wait for somebody else to read it.
+    Anything,
+}
+
 /// How a run goes on.
 pub(super) enum Next<R> {
     Compute,
@@ -96,20 +107,16 @@ impl<R: Send + Sync + 'static> Run<R> {
     #[inline(never)]
     pub(super) fn approach(&mut self, helped: bool) -> Next<R> {
         let (Some(tier), Some(core), Some(key)) =
-            (self.engine().disk.clone(), self.core.clone(), &self.flight.origin.key)
+            (self.engine().disk.clone(), self.core.clone(), self.flight.origin.digest().copied())
         else {
             self.stage = Stage::Compute;
             return Next::Compute;
         };
-        // Once: it is a hash.
-        let key = *key.key().as_bytes();
-        if self.stage == Stage::Look {
+        let looks = self.stage == Stage::Look;
+        if looks {
             match self.look(&tier, &core, &key) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
-                Found::Nothing(fate) => {
-                    self.doubtful = matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged));
-                    self.stage = Stage::Claim;
-                }
+                Found::Nothing(fate) => self.lacks(fate),
             }
             let runner = &self.engine().runner;
             if !helped && !runner.is_foreign() && runner.has_queued() {
@@ -127,10 +134,12 @@ impl<R: Send + Sync + 'static> Run<R> {
                 Some(Claim::Ours(token)) => claim = Some(token),
                 Some(Claim::Full) | None => {}
             }
-            if claim.is_some()
-                && let Found::Value(outcome, meta) = self.look(&tier, &core, &key)
-            {
-                return Next::Found(outcome, meta);
+            // Without a claim nobody has kept others from writing, so that one look is as good as two.
+            if claim.is_some() || !looks {
+                match self.look(&tier, &core, &key) {
+                    Found::Value(outcome, meta) => return Next::Found(outcome, meta),
+                    Found::Nothing(fate) => self.lacks(fate),
+                }
             }
         }
         self.stage = Stage::Compute;
@@ -138,13 +147,62 @@ impl<R: Send + Sync + 'static> Run<R> {
         Next::Compute
     }
 
+    /// Leaves out the first look where it would be in vain. Who looks finds nothing, comes to the queue once more, and everything
+    /// that a run needs goes from one thread to the next and back. So after a look in vain those who submit ask the index, which
+    /// is in memory: what it does not know goes to the queue once. (What has come meanwhile is found when it is claimed.)
+    pub(super) fn foresee(&mut self) {
+        if self.stage == Stage::Look
+            && let Some(tier) = &self.engine().disk
+            && tier.looks_in_vain()
+            && self.flight.origin.digest().is_some_and(|key| tier.lacks(key))
+        {
+            self.stage = Stage::Claim;
+        }
+    }
+
+    /// Takes what the disk has, in the thread that submits. Gives the run back if there is nothing. Not with an executor of
+    /// the user's: it decides where runs are. (What is at hand needs no run: see [`glance`](super::glance).)
+    #[inline(never)]
+    pub(super) fn glance(mut self) -> Option<Self> {
+        let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
+            self.engine().disk.clone(),
+            self.core.clone(),
+            self.flight.origin.digest().copied(),
+            self.stage,
+            self.engine().runner.is_foreign(),
+        ) else {
+            return Some(self);
+        };
+        self.ticket.start();
+        let _frame = context::enter(frame(&self.flight));
+        match self.look(&tier, &core, &key) {
+            Found::Value(outcome, meta) => self.found(outcome, &meta),
+            Found::Nothing(fate) => {
+                self.lacks(fate);
+                self.ticket.wait_again();
+                return Some(self);
+            }
+        }
+        None
+    }
+
+    /// A look has found nothing.
+    fn lacks(&mut self, fate: Option<Fate>) {
+        self.doubtful |= is_doubtful(fate);
+        self.stage = Stage::Claim;
+    }
+
     /// What the disk has.
     fn look(&self, tier: &Tier, core: &Core<R>, key: &[u8; 32]) -> Found<Outcome<R>> {
+        #[cfg(feature = "report")]
+        let asked = now();
         let now = || self.engine().reads_at();
         let found = read(tier, core, key, None, || Arc::clone(&self.flight.origin.tally), now);
         #[cfg(feature = "report")]
-        if let Found::Nothing(Some(fate)) = &found {
-            self.engine().note(&self.flight.origin, *fate);
+        match &found {
+            Found::Value(..) => super::record::read(self.engine(), &self.flight.origin.tally, asked),
+            Found::Nothing(Some(fate)) => self.engine().note(&self.flight.origin, *fate),
+            Found::Nothing(None) => {}
         }
         found
     }
@@ -180,6 +238,11 @@ impl<R: Send + Sync + 'static> Run<R> {
         };
         flight.cell.finish(Err(Error::full(reason)));
     }
+}
+
+/// Whether a look found a record that could not be decoded.
+pub(super) fn is_doubtful(fate: Option<Fate>) -> bool {
+    matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged))
 }
 
 /// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code.
@@ -286,9 +349,9 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
         }
         if self.is_free(&tier) {
             if self.run.stage == Stage::Compute
-                && let Some(key) = &self.run.flight.origin.key
+                && let Some(key) = self.run.flight.origin.digest()
             {
-                self.run.permit = Some(Box::new(tier.permit(*key.key().as_bytes(), None)));
+                self.run.permit = Some(Box::new(tier.permit(*key, None)));
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::Task;
 use super::progress::Watched;
 use super::wait::Waiting;
-use crate::call::Call;
+use crate::call::{Call, Eager};
 use crate::error::Error;
 use crate::flight::Outcome;
 use crate::pool::Pool;
@@ -377,12 +377,13 @@ where
     }
 
     /// Submits calls until the window is full, the queue is, or there are no more. `submit` is told how many are ahead (with
-    /// none there is nothing else to wait for but room in the queue), and whether to read what the disk has at hand.
-    fn fill(&mut self, submit: impl Fn(&Pool, I::Item, usize, bool) -> Result<Task<R>, I::Item>) {
+    /// none there is nothing else to wait for but room in the queue), and what to read from the disk.
+    fn fill(&mut self, submit: impl Fn(&Pool, I::Item, usize, Eager) -> Result<Task<R>, I::Item>) {
         while self.ahead.len() < self.window && !self.glances.suffice(&self.pool, self.ahead.len()) {
             let Some(call) = self.held.take().or_else(|| self.calls.next()) else { return };
             let glance = self.glances.begin(&self.pool);
-            match submit(&self.pool, call, self.ahead.len(), glance.is_some()) {
+            let eager = if glance.is_some() { Eager::AtHand } else { Eager::Nothing };
+            match submit(&self.pool, call, self.ahead.len(), eager) {
                 Ok(task) => {
                     if let Some(glance) = glance {
                         self.glances.end(&glance, task.is_done());

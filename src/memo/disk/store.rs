@@ -148,6 +148,12 @@ impl Store {
         matches!(self.find(key), Found::Live { .. })
     }
 
+    /// Whether there is no record of that key. Asks the mapped index alone, so `false` where that is not to be asked yet.
+    pub(crate) fn lacks(&self, key: &[u8; 32]) -> bool {
+        let index = self.index.read();
+        index.is_warm() && !index.superseded() && !matches!(index.find(key), Found::Live { .. })
+    }
+
     /// Where the record of that key seems to be, if it is no longer than that.
     pub(crate) fn hint(&self, key: &[u8; 32], most: u64) -> Option<Hint> {
         match self.find(key) {

@@ -33,7 +33,7 @@ use crate::event::{Event, Listener, Stats, Tally, count, tell};
 use crate::memo::codec::Undecodable;
 use crate::memo::compress;
 use crate::memo::history::Fate;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 
 /// See the [module](self).
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) writes: Health,
     pub(super) unwritten: Unwritten,
     telling: Telling,
+    /// The last look found nothing.
+    in_vain: AtomicBool,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
     opened: AtomicU64,
 }
@@ -77,6 +79,7 @@ impl Tier {
             writes: Health::default(),
             unwritten: Unwritten::default(),
             telling: Telling::default(),
+            in_vain: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
         Ok(Arc::new(Tier { shared, writer }))
@@ -112,9 +115,13 @@ impl Tier {
         }) {
             Look::Hit(value, meta) => {
                 self.shared.read_works();
+                self.shared.looked(false);
                 Found::Value(value, meta)
             }
-            Look::Miss(fate) => Found::Nothing(fate),
+            Look::Miss(fate) => {
+                self.shared.looked(true);
+                Found::Nothing(fate)
+            }
             Look::Corrupt(reason) => {
                 let tally = tally();
                 count(&tally.corrupt);
@@ -138,6 +145,16 @@ impl Tier {
     /// Where a look would find a short record, as far as can be told without the system.
     pub(crate) fn at_hand(&self, key: &[u8; 32]) -> Option<Hint> {
         self.shared.store().hint(key, AT_HAND)
+    }
+
+    /// Whether the last look found nothing: the next may not either.
+    pub(crate) fn looks_in_vain(&self) -> bool {
+        self.shared.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no record of that key, as far as can be told without the system.
+    pub(crate) fn lacks(&self, key: &[u8; 32]) -> bool {
+        self.shared.store().lacks(key)
     }
 
     /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
@@ -334,6 +351,14 @@ impl Shared {
 
     pub(super) fn store(&self) -> Current<'_> {
         self.stores.current()
+    }
+
+    /// Remembers whether a look was in vain.
+    fn looked(&self, in_vain: bool) {
+        // Written only where it changes: all threads read it.
+        if self.in_vain.load(Ordering::Relaxed) != in_vain {
+            self.in_vain.store(in_vain, Ordering::Relaxed);
+        }
     }
 
     /// Writes a batch and lets go of what came with it, whether it could be written or not.

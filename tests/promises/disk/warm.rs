@@ -1,12 +1,14 @@
-//! A `map` over what is on disk: read by whoever takes the results, and by the workers.
+//! What is on disk: who reads it. A `map` is read by whoever takes the results and by the workers, a `run` by its caller.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fs, thread};
 
 use memopool::{Func, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Place, doubled};
-use crate::{Counter, build, hold, in_time};
+use crate::{Counter, Gate, build, hold, in_time};
 
 /// Where two threads read what a `map` asks for, results are swapped, missing, counted twice or computed again.
 #[test]
@@ -85,6 +87,77 @@ fn a_warm_map_needs_no_worker() {
         pool.shutdown();
         assert!(pool.map([func.call(1)]).next().is_some_and(|result| result.unwrap_err().is_shutdown()));
     });
+}
+
+/// Who only wants one result from a warm directory waits for threads to be started and woken, though its own has nothing else
+/// to do; and so does a body that asks for one.
+#[test]
+fn run_reads_what_is_on_disk_by_itself() {
+    in_time(|| {
+        let place = Place::new();
+        let func = Func::new("disk::read_here", Traced::new);
+        let pool = place.pool();
+        for n in 0..3 {
+            pool.run(func.call(n)).unwrap();
+        }
+        drop(pool);
+
+        let pool = build(Pool::builder().threads(1).disk(place.disk()));
+        let here = || Some(thread::current().id());
+        assert_eq!(pool.run(func.call(0)).unwrap().read_by, here());
+        assert_eq!(pool.stats().threads, 0, "nothing was left to a worker");
+        let (inner, called) = (pool.clone(), func.clone());
+        let body =
+            pool.spawn(move || inner.run(called.call(1)).unwrap().read_by == Some(thread::current().id()));
+        assert!(*body.wait().unwrap());
+        let by_worker = pool.submit(func.call(2)).wait().unwrap().read_by;
+        assert!(by_worker.is_some() && by_worker != here(), "`submit` touches no disk");
+        assert_eq!(pool.run(func.call(3)).unwrap().read_by, None, "what is nowhere is computed");
+        let stats = pool.stats();
+        assert_eq!((stats.submitted, stats.disk_hits, stats.computed), (4, 3, 1), "{stats}");
+    });
+}
+
+/// Who asks for what another thread's `run` is just reading reads and decodes it once more, or waits for ever.
+#[test]
+fn what_run_reads_is_joined() {
+    in_time(|| {
+        let (place, decoding, gate) = (Place::new(), Gate::default(), Gate::default());
+        let func = Func::new("disk::held_here", |(): ()| Held);
+        place.pool().run(func.call(())).unwrap();
+        *HELD.lock().unwrap() = Some((decoding.clone(), gate.clone()));
+
+        let pool = place.pool();
+        let (mine, called) = (pool.clone(), func.clone());
+        let reader = thread::spawn(move || mine.run(called.call(())).unwrap());
+        decoding.pass();
+        let joined = pool.submit(func.call(()));
+        assert!(!joined.is_done());
+        assert!(joined.wait_timeout(Duration::ZERO).unwrap_err().is_timeout());
+        gate.open();
+        assert!(Arc::ptr_eq(&joined.wait().unwrap(), &reader.join().unwrap()));
+        assert_eq!((pool.stats().disk_hits, pool.stats().joined, pool.stats().computed), (1, 1, 0));
+    });
+}
+
+/// The first of these gates opens when a [`Held`] is decoded; the second one holds that up.
+static HELD: Mutex<Option<(Gate, Gate)>> = Mutex::new(None);
+
+#[derive(Debug, Serialize)]
+struct Held;
+
+impl<'de> Deserialize<'de> for Held {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Held, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "Held")]
+        struct Plain;
+        Plain::deserialize(deserializer)?;
+        if let Some((decoding, gate)) = HELD.lock().unwrap().clone() {
+            decoding.open();
+            gate.pass();
+        }
+        Ok(Held)
+    }
 }
 
 const CALLS: u64 = 400;

@@ -41,6 +41,11 @@ impl Cold {
 }
 
 impl Index {
+    /// Whether the first looks are over, so that the map is asked.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.cold.as_ref().is_none_or(|cold| cold.looks.load(Ordering::Relaxed) >= LOOKS)
+    }
+
     /// Asks the header before anybody has looked.
     pub(super) fn early<T>(&self, ask: impl FnOnce(&Header<'_>) -> T) -> T {
         match self.cold.as_ref().and_then(|cold| cold.words::<{ header::STATE }>(0)) {
