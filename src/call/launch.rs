@@ -9,7 +9,7 @@ use super::storage::{Eager, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
-use crate::run::Ticket;
+use crate::run::{Ticket, context};
 use crate::run::limit::Limit;
 use crate::sync::Arc;
 
@@ -64,8 +64,17 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             let _ = contain(|| drop(run));
             return;
         }
+        if eager == Eager::Anything && !engine.runner.is_foreign() && is_helped(flight) {
+            return;
+        }
         if let Err(error) = engine.runner.push(Arc::clone(flight) as _, stage.lane()) {
             flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
         }
     }
+}
+
+/// Whether a body submits it that goes on to wait for it, and will run it right here: then no queue needs to know of it, and no
+/// other thread is woken.
+fn is_helped<R: Send + Sync + 'static>(flight: &CallFlight<R>) -> bool {
+    context::current().is_some_and(|frame| flight.can_be_helped(&frame))
 }
