@@ -442,6 +442,13 @@ impl<R: Send + Sync + 'static> Unit for CallFlight<R> {
     }
 }
 
+impl<R: Send + Sync + 'static> CallFlight<R> {
+    /// Whether the body of `frame`, which waits for it, could run it on top of its own stack.
+    pub(crate) fn can_be_helped(&self, frame: &Frame) -> bool {
+        self.origin.runner().id == frame.body.runner().id && !self.timed && context::has_room()
+    }
+}
+
 impl<R: Send + Sync + 'static> Body for CallFlight<R> {
     fn runner(&self) -> &Arc<Runner> {
         self.origin.runner()

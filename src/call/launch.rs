@@ -9,8 +9,8 @@ use super::storage::Stage;
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
-use crate::run::Ticket;
 use crate::run::limit::Limit;
+use crate::run::{Ticket, context};
 use crate::sync::Arc;
 
 /// What a run is made of, but for its arguments.
@@ -22,14 +22,14 @@ pub(super) struct Launch<'a, R: Send + Sync + 'static> {
     pub(super) stage: Stage,
     /// The disk had a record of it that could not be decoded.
     pub(super) doubtful: bool,
-    /// Whether to look on the disk first, here and now.
-    pub(super) eager: bool,
+    /// Who submits it goes on to wait for it: what is on disk is read here and now.
+    pub(super) awaited: bool,
 }
 
 impl<R: Send + Sync + 'static> Launch<'_, R> {
     /// Makes the job and queues it. Whatever fails on the way settles the cell.
     pub(super) fn go(self, engine: &Engine, attempts: impl FnOnce(Option<&Core<R>>) -> Attempts<R>) {
-        let Launch { flight, guard, core, ticket, stage, doubtful, eager } = self;
+        let Launch { flight, guard, core, ticket, stage, doubtful, awaited } = self;
         // Making arguments owned is user code (`Clone`).
         let attempts = match catch_unwind(AssertUnwindSafe(|| attempts(core.as_deref()))) {
             Ok(attempts) => attempts,
@@ -52,7 +52,7 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             #[cfg(feature = "report")]
             why: None,
         };
-        let mut run = match eager {
+        let mut run = match awaited {
             true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
                 Ok(Some(run)) => run,
                 // It has its result; or something of the user's panicked while it was dropped.
@@ -66,8 +66,17 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             let _ = contain(|| drop(run));
             return;
         }
+        if awaited && !engine.runner.is_foreign() && is_helped(flight) {
+            return;
+        }
         if let Err(error) = engine.runner.push(Arc::clone(flight) as _, stage.lane()) {
             flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
         }
     }
+}
+
+/// Whether a body submits it that goes on to wait for it, and will run it right here: then no queue needs to know of it, and no
+/// other thread is woken.
+fn is_helped<R: Send + Sync + 'static>(flight: &CallFlight<R>) -> bool {
+    context::current().is_some_and(|frame| flight.can_be_helped(&frame))
 }

@@ -255,9 +255,9 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     Glance::InVain { doubtful } => (Stage::Claim, doubtful),
                     _ => (engine.first_stage(core.format.is_some(), refresh), false),
                 };
-                let eager = eager == Eager::Anything;
+                let awaited = eager == Eager::Anything;
                 let launch =
-                    Launch { flight: &flight, guard, core: Some(core), ticket, stage, doubtful, eager };
+                    Launch { flight: &flight, guard, core: Some(core), ticket, stage, doubtful, awaited };
                 launch.go(engine, |core| match core {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),

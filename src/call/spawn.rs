@@ -26,7 +26,8 @@ where
     let guard = Guard::new(None, Arc::clone(&flight));
     let mut f = Some(f);
     let stage = Stage::Compute;
-    let launch = Launch { flight: &flight, guard, core: None, ticket, stage, doubtful: false, eager: false };
+    let launch =
+        Launch { flight: &flight, guard, core: None, ticket, stage, doubtful: false, awaited: false };
     launch.go(engine, move |_| {
         Box::new(move |_| Answer::Now(Ok((f.take().expect("a spawned closure runs once"))())))
     });

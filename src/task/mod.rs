@@ -35,8 +35,8 @@ use crate::flight::cell::{Interest, Withdrawn};
 use crate::ids;
 use crate::run::asleep::asleep;
 use crate::run::context::{self, Frame};
-use crate::run::graph;
 use crate::run::wait_graph::AnyNode;
+use crate::run::{graph, limit};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
 use block::{Blocking, no_thread_left, snooze};
@@ -320,13 +320,14 @@ impl<R: Send + Sync + 'static> Task<R> {
             snooze(flight);
             return Ok(asleep(deadline, |until| flight.cell.wait(*interest, until)));
         };
-        let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
+        // What it runs itself it does not wait for.
         if deadline.is_none()
             && self.help(&frame)
             && let Some(outcome) = flight.cell.outcome(*interest)
         {
             return Ok(Some(outcome));
         }
+        let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
         snooze(flight);
         if let Some(outcome) = self.await_briefly(deadline) {
             return Ok(Some(outcome));
@@ -373,7 +374,7 @@ impl<R: Send + Sync + 'static> Task<R> {
     /// set aside.
     fn help(&self, frame: &Frame) -> bool {
         let State::InFlight { flight, .. } = &self.state else { return false };
-        if flight.origin.runner().id != frame.body.runner().id || flight.timed || !context::has_room() {
+        if !flight.can_be_helped(frame) {
             return false;
         }
         flight.end_rest_if_due();
@@ -382,6 +383,8 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         match flight.cell.start() {
             Some(run) => {
+                // It may need what this body holds. Taken back last: that may be a wait of its own.
+                let _lent = limit::lend();
                 let pinned = graph().pin(&frame.node(), Arc::clone(flight) as AnyNode);
                 run.run();
                 drop(pinned);

@@ -35,7 +35,7 @@ use std::{fmt, io};
 
 use self::bucket::Taken;
 use super::index::Unusable;
-use super::map::Map;
+use super::map::{Map, prefetch};
 use super::owners::{self, Life, NestedWait, OWNERS, Opener, Owners};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -270,6 +270,13 @@ pub(crate) struct ClaimToken {
     owners: Arc<Owners>,
     at: usize,
     word: u64,
+}
+
+impl ClaimToken {
+    /// It is about to be dropped.
+    pub(crate) fn expect(&self) {
+        prefetch(self.owners.map().word(self.at));
+    }
 }
 
 impl Drop for ClaimToken {

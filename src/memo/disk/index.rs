@@ -125,6 +125,12 @@ impl Index {
         Found::Nothing
     }
 
+    /// That key is about to be looked up, or published.
+    #[inline]
+    pub(crate) fn expect(&self, key: &[u8; 32]) {
+        self.candidates(Prefix::of(key)).into_iter().for_each(|number| self.bucket(number).expect());
+    }
+
     /// Notes that the record was used, for the next eviction. No lock; a store only once between two evictions.
     #[inline]
     pub(crate) fn touch(&self, slot: SlotRef) {
@@ -257,7 +263,8 @@ impl Index {
                 if let Some((prefix, entry)) = self.get(slot)
                     && entry.mark.is_none() == live
                 {
-                    match new.room(prefix, most) {
+                    let at = new.room_like(slot.0, self.mask, prefix).or_else(|| new.room(prefix, most));
+                    match at {
                         Some(at) => new.put(at, prefix, &entry),
                         None if entry.mark == Some(Mark::Forgotten) => new.keep_floor(prefix, &entry),
                         None => {}
@@ -303,6 +310,13 @@ impl Index {
         let (number, (_, slot)) =
             if second.0 > first.0 { (candidates[1], second) } else { (candidates[0], first) };
         slot.map(|slot| (number, slot)).or_else(|| self.room_of_others(candidates, most))
+    }
+
+    /// An empty slot for a key from a smaller index, in the bucket that its bucket became a part of: so that what lies side by side
+    /// there comes to lie side by side here, and the new index is written from its beginning to its end.
+    fn room_like(&self, number: u64, mask: u64, prefix: Prefix) -> Option<At> {
+        let number = self.candidates(prefix).into_iter().find(|candidate| candidate & mask == number)?;
+        self.bucket(number).empty().1.map(|slot| (number, slot))
     }
 
     /// The same where no slot is empty: some may be as good as empty, or have to give way.

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use super::functions::{self, Version};
 use super::index::{self, Index, Mark, Place, Position, Tag};
+use super::map::prefetch;
 use super::payload::Packed;
 use super::put::{Note, Put};
 use super::rebuild::rebuild;
@@ -78,6 +79,12 @@ impl Store {
         let places = self.writing(LOCK_PATIENCE, |writing| {
             let mut places = Vec::with_capacity(puts.len());
             for (at, put) in puts.iter().enumerate() {
+                if let Some(next) = puts.get(at + 2 * AHEAD) {
+                    next.expect();
+                }
+                if let Some(next) = puts.get(at + AHEAD) {
+                    writing.index.expect(&next.permit.key);
+                }
                 if let Packed::Bytes { bytes, .. } = &put.packed
                     && writing.admits(put)
                 {
@@ -98,6 +105,9 @@ impl Store {
         }
         self.writing(LOCK_PATIENCE, |writing| {
             for (at, place) in &written {
+                if let Some(next) = puts.get(at + AHEAD) {
+                    writing.index.expect(&next.permit.key);
+                }
                 writing.publish(&puts[*at], *place)?;
             }
             Ok(())
@@ -116,6 +126,9 @@ impl Store {
         let mut gathered = Gathered { store: self, bytes: BUFFER.take(), at: first.position };
         let written = run.iter().try_for_each(|(at, place)| {
             let put = &puts[*at];
+            if let Some(Packed::Bytes { bytes, .. }) = puts.get(at + AHEAD).map(|next| &next.packed) {
+                bytes.first().into_iter().for_each(prefetch);
+            }
             let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { return Ok(()) };
             let header = put.header(payload.len() as u64, *hash);
             gathered.add(&header.encode(payload, place.position, &self.seal), payload, *place)
@@ -367,6 +380,9 @@ impl Writing<'_> {
         Ok(())
     }
 }
+
+/// So many results before its own turn comes, what the index has where a key belongs is fetched from memory.
+const AHEAD: usize = 4;
 
 /// How full the index gets before it grows.
 pub(super) const FULL: f64 = 0.75;

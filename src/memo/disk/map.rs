@@ -88,6 +88,18 @@ impl Map {
     }
 }
 
+/// Has the processor fetch what lies there, and does not wait for it: many of these take as long as one. A hint, on x86-64.
+#[inline(always)]
+pub(crate) fn prefetch<T>(what: &T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: every x86-64 has this instruction; it reads nothing into the program, and may be given any address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(what).cast());
+    }
+    let _ = what;
+}
+
 fn bytes(words: usize) -> u64 {
     words as u64 * size_of::<u64>() as u64
 }

@@ -56,7 +56,8 @@ pub(crate) struct Sink<'a> {
     store: &'a Store,
     compress: Compress,
     bytes: Vec<u8>,
-    large: Option<LargeWriter>,
+    /// In a box: it is large, and rare.
+    large: Option<Box<LargeWriter>>,
     written: u64,
     /// Bytes of the file that room was made for.
     room: u64,
@@ -84,7 +85,7 @@ impl<'a> Sink<'a> {
             return Err(error);
         }
         if let Some(large) = self.large {
-            return Ok(Packed::Large(Mutex::new(Some(large.finish()?))));
+            return Ok(Packed::Large(Box::new(Mutex::new(Some(large.finish()?)))));
         }
         let mut flags = 0;
         if let Some((packed, flag)) = compress::pack(&self.bytes, self.compress) {
@@ -123,7 +124,7 @@ impl Sink<'_> {
         if let Some(large) = &mut self.large {
             return large.write_all(bytes);
         }
-        let mut large = self.store.large_writer()?;
+        let mut large = Box::new(self.store.large_writer()?);
         large.write_all(&self.bytes)?;
         self.bytes = Vec::new();
         large.write_all(bytes)?;
@@ -161,7 +162,7 @@ pub(crate) enum Packed {
         hash: [u8; 16],
     },
     /// `None` once it is in its place.
-    Large(Mutex<Option<Written>>),
+    Large(Box<Mutex<Option<Written>>>),
 }
 
 impl fmt::Debug for Packed {

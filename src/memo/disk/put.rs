@@ -2,6 +2,7 @@
 
 use super::claims::ClaimToken;
 use super::index::{Mark, Position};
+use super::map::prefetch;
 use super::payload::{Meta, Packed};
 use super::record::{self, Header, codec, flags};
 use crate::event::Tally;
@@ -56,12 +57,23 @@ impl Permit {
 
     /// Others may have the key: the result can be read now, or never will.
     pub(super) fn release(&self) {
-        let claim = self.claim.lock().take();
-        drop(claim);
+        drop(self.take_claim());
+    }
+
+    /// The claim, to be dropped then.
+    pub(super) fn take_claim(&self) -> Option<ClaimToken> {
+        self.claim.lock().take()
     }
 }
 
 impl Put {
+    /// It is about to be written. Another thread has made it: it lies in another processor's cache.
+    pub(super) fn expect(&self) {
+        prefetch(&self.permit.key);
+        prefetch(&self.packed);
+        prefetch(&self.stored_at);
+    }
+
     /// Its flags in the record.
     pub(super) fn flags(&self) -> u16 {
         let error = if self.is_error { flags::ERROR } else { 0 };

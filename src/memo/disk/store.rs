@@ -129,6 +129,11 @@ impl Store {
 
     /// Where the log ends.
     pub(crate) fn tail(&self) -> Position {
+        let index = self.index.read();
+        if !index.superseded() {
+            return index.tail();
+        }
+        drop(index);
         self.index().tail()
     }
 
@@ -152,6 +157,11 @@ impl Store {
     pub(crate) fn lacks(&self, key: &[u8; 32]) -> bool {
         let index = self.index.read();
         index.is_warm() && !index.superseded() && !matches!(index.find(key), Found::Live { .. })
+    }
+
+    /// That key is about to be claimed and looked up.
+    pub(crate) fn expect(&self, key: &[u8; 32]) {
+        self.index.read().expect(key);
     }
 
     /// Where the record of that key seems to be, if it is no longer than that.

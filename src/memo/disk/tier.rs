@@ -19,9 +19,9 @@ use super::current::{Current, Stores};
 use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
+use super::outbox::Outbox;
 use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink};
-use super::pending::Pending;
 use super::put::{Note, Permit, Put};
 use super::store::{Hint, Look, Store};
 use super::telling::Telling;
@@ -46,7 +46,8 @@ pub(crate) struct Tier {
 pub(super) struct Shared {
     stores: Stores,
     pub(super) disk: Disk,
-    pending: Pending,
+    /// What the writer is given, and is found meanwhile.
+    pub(super) outbox: Outbox,
     on_event: Option<Listener>,
     reads: Health,
     pub(super) writes: Health,
@@ -72,8 +73,8 @@ impl Tier {
         let shared = Arc::new(Shared {
             opened: AtomicU64::new(store.first_tail().word()),
             stores: Stores::new(store),
+            outbox: Outbox::new(disk.backlog, disk.max_bytes),
             disk,
-            pending: Pending::default(),
             on_event,
             reads: Health::default(),
             writes: Health::default(),
@@ -97,7 +98,7 @@ impl Tier {
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
         let store = self.shared.store();
-        let pending = self.shared.pending.get(key);
+        let pending = self.shared.outbox.get(key);
         if let Some(put) = pending.filter(|put| store.admits(key, &put.function, put.permit.began)) {
             let meta = put.meta();
             let found = match &put.packed {
@@ -162,7 +163,10 @@ impl Tier {
         if !self.shared.disk.single_flight {
             return None;
         }
-        Some(self.shared.store().claims()?.claim(key))
+        let store = self.shared.store();
+        // It is looked up next.
+        store.expect(key);
+        Some(store.claims()?.claim(key))
     }
 
     /// Whether another process still works on it.
@@ -240,9 +244,7 @@ impl Tier {
             // It is in a file already; all that is left is to give it its name.
             return self.shared.write(&[Arc::new(put)], By::Hand);
         }
-        let put = Arc::new(put);
-        self.shared.pending.insert(Arc::clone(&put));
-        self.writer.put(put);
+        self.writer.put(Arc::new(put));
     }
 
     /// Waits while more is to be written than the backlog may have, for at most a second.
@@ -282,7 +284,7 @@ impl Tier {
 
     /// Forgets a key, for every process of the directory.
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
-        self.shared.pending.forget(key);
+        self.shared.outbox.forget(key);
         let forgotten = self.shared.revived().and_then(|store| {
             store.forget(key)?;
             // What others are at is not to be waited for: it was begun before this, and will be refused.
@@ -298,13 +300,13 @@ impl Tier {
 
     /// Forgets everything of a function.
     pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
-        self.shared.pending.forget_function(owner);
+        self.shared.outbox.forget_function(owner);
         self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
     /// Forgets everything. Gives where the log ends now.
     pub(crate) fn clear(&self) -> Result<Position, Error> {
-        self.shared.pending.clear();
+        self.shared.outbox.clear();
         self.shared.told(self.shared.revived().and_then(|store| store.clear()))?;
         Ok(self.shared.store().tail())
     }
@@ -364,13 +366,17 @@ impl Shared {
     /// Writes a batch and lets go of what came with it, whether it could be written or not.
     pub(super) fn write(&self, puts: &[Arc<Put>], by: By) {
         let written = self.revived().and_then(|store| store.append(puts));
-        for put in puts {
-            self.pending.settle(put);
-            put.permit.release();
-        }
+        // Taken out before the first is dropped: so they are fetched from memory side by side.
+        let claims: Vec<_> = puts.iter().filter_map(|put| put.permit.take_claim()).collect();
+        claims.iter().for_each(ClaimToken::expect);
+        drop(claims);
         match written {
             Ok(stored) => {
-                stored.iter().for_each(|at| count(&puts[*at].tally.spilled));
+                // Those that come together are mostly of one function, whose other figures the workers change.
+                for together in stored.chunk_by(|a, b| Arc::ptr_eq(&puts[*a].tally, &puts[*b].tally)) {
+                    let spilled = &puts[together[0]].tally.spilled;
+                    spilled.fetch_add(together.len() as u64, Ordering::Relaxed);
+                }
                 self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
             Err(error) => self.lost(by, &error),
@@ -391,8 +397,7 @@ impl Shared {
     }
 
     /// The disk did not keep up: a result stays in memory only.
-    pub(super) fn dropped(&self, put: &Arc<Put>) {
-        self.pending.settle(put);
+    pub(super) fn dropped(&self, put: &Put) {
         put.permit.release();
         let reason =
             "the disk does not keep up with what is computed; it stays in memory (see `Disk::backlog`)";

@@ -26,6 +26,7 @@
 //! A writer that is killed half-way leaves a slot that is empty, or whose check does not fit, which counts as empty.
 
 use super::{Mark, Place, Position};
+use crate::memo::disk::map::prefetch;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Slots in a bucket.
@@ -128,22 +129,43 @@ impl Bucket<'_> {
     /// The first slot from `from` on that is this key's.
     #[inline]
     pub(super) fn position_of(&self, prefix: Prefix, from: usize) -> Option<usize> {
-        (from..SLOTS).find(|slot| {
-            self.word(*slot, 0).load(Ordering::Relaxed) == prefix.0
-                && self.word(*slot, 1).load(Ordering::Relaxed) == prefix.1
+        let mut alike = self.that_have(prefix.0) & (!0 << from);
+        while alike != 0 {
+            let slot = alike.trailing_zeros() as usize;
+            if self.word(slot, 1).load(Ordering::Relaxed) == prefix.1 {
+                return Some(slot);
+            }
+            alike &= alike - 1;
+        }
+        None
+    }
+
+    /// The slots that have this word 0, one bit each: told without a branch, since each would be guessed wrong now and then.
+    #[inline]
+    fn that_have(&self, prefix0: u64) -> u32 {
+        (0..SLOTS).fold(0, |slots, slot| {
+            slots | u32::from(self.word(slot, 0).load(Ordering::Relaxed) == prefix0) << slot
         })
     }
 
     /// Has all columns fetched from memory, side by side: a look for a key would wait for one after the other.
     #[inline]
     pub(super) fn fetch(&self) {
-        std::hint::black_box([0, 1, 2, 3].map(|n| self.word(0, n).load(Ordering::Relaxed)));
+        self.expect();
+        [1, 2, 3].into_iter().for_each(|n| prefetch(self.word(0, n)));
+    }
+
+    /// Has the column fetched that says which keys are here.
+    #[inline]
+    pub(super) fn expect(&self) {
+        prefetch(self.word(0, 0));
+        prefetch(self.word(SLOTS / 2, 0));
     }
 
     /// How many slots are empty, and the first of them.
     pub(super) fn empty(&self) -> (usize, Option<usize>) {
-        let is_empty = |slot: &usize| self.word(*slot, 0).load(Ordering::Relaxed) == 0;
-        ((0..SLOTS).filter(is_empty).count(), (0..SLOTS).find(is_empty))
+        let empty = self.that_have(0);
+        (empty.count_ones() as usize, (empty != 0).then(|| empty.trailing_zeros() as usize))
     }
 
     /// Reads a slot of this key without a lock. `None`: it has gone to another key, or makes no sense.

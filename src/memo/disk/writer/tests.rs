@@ -7,6 +7,7 @@ use crate::Disk;
 use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Put;
 use crate::memo::disk::tier::Tier;
+use crate::sync::Condvar;
 use crate::testing::{Faults, Op};
 use crate::watchdog::within;
 
