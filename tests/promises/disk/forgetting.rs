@@ -128,15 +128,18 @@ fn forgetting_during_a_run_wins() {
     });
 }
 
+type Read = fn(Pool, Func<u64, Held>) -> u64;
+type Forget = fn(&Pool, &Func<u64, Held>);
+
 /// What was forgotten while somebody read it from the disk is served from memory afterwards.
 #[test]
 fn forgetting_during_a_look_wins() {
     // By who takes the results of a map, and by a worker.
-    let looks: [(&str, fn(Pool, Func<u64, Held>) -> u64); 2] = [
+    let looks: [(&str, Read); 2] = [
         ("map", |pool, func| pool.map([func.call(1)]).next().unwrap().unwrap().0),
         ("submit", |pool, func| pool.submit(func.call(1)).wait().unwrap().0),
     ];
-    let ways: [(&str, fn(&Pool, &Func<u64, Held>)); 4] = [
+    let ways: [(&str, Forget); 4] = [
         ("forget", |pool, func| pool.forget(&func.call(1)).unwrap()),
         ("forget_func", |pool, func| pool.forget_func(func).unwrap()),
         ("clear", |pool, _| pool.clear().unwrap()),
