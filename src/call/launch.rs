@@ -9,8 +9,8 @@ use super::storage::{Eager, Stage};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
-use crate::run::{Ticket, context};
 use crate::run::limit::Limit;
+use crate::run::{Ticket, context};
 use crate::sync::Arc;
 
 /// What a run is made of, but for its arguments.
