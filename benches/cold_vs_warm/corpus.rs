@@ -117,25 +117,25 @@ fn here() -> Pool {
 }
 
 #[memo(deps(lex))]
-fn measure(text: &str) -> Result<Measures, Error> {
+fn measure(text: &Arc<str>) -> Result<Measures, Error> {
     Ok(count(text, &*here().run(lex::call(text))?))
 }
 
 #[memo(deps(lex))]
-fn signature(text: &str) -> Result<Vec<u32>, Error> {
+fn signature(text: &Arc<str>) -> Result<Vec<u32>, Error> {
     Ok(sign(&*here().run(lex::call(text))?))
 }
 
 #[memo(deps(measure, signature))]
-fn summarize(text: &str) -> Result<Summary, Error> {
+fn summarize(text: &Arc<str>) -> Result<Summary, Error> {
     let signature = here().submit(signature::call(text));
     let measures = here().run(measure::call(text))?;
     Ok(Summary { measures: (*measures).clone(), signature: signature.wait()?.to_vec() })
 }
 
-fn load(path: &Path) -> String {
+fn load(path: &Path) -> Arc<str> {
     let bytes = fs::read(path).expect("it was there when the list was made");
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8_lossy(&bytes).into()
 }
 
 fn checksum(summary: &Summary) -> u64 {
@@ -152,8 +152,8 @@ fn sum(tasks: &[Task<u64>]) -> u64 {
 /// The pipeline over these files.
 pub(crate) fn workload(name: &'static str, sources: &Sources) -> Workload {
     let (files, same) = (Arc::clone(&sources.0), Arc::clone(&sources.0));
-    let texts: Vec<String> = files.iter().map(|path| load(path)).collect();
-    let bytes: usize = texts.iter().map(String::len).sum();
+    let texts: Vec<Arc<str>> = files.iter().map(|path| load(path)).collect();
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let distinct = texts.iter().collect::<std::collections::BTreeSet<_>>().len() as u64;
     Workload {
         name,

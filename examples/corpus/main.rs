@@ -64,7 +64,7 @@ fn pool() -> Pool {
 
 /// Counts lines, bytes, and the longer words of comments.
 #[memo(deps(lex))]
-fn measure(text: &str) -> Result<Measures, Error> {
+fn measure(text: &Arc<str>) -> Result<Measures, Error> {
     let comments = &pool().run(lex::call(text))?.comments;
     let mut words = BTreeMap::new();
     for word in comments.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 5) {
@@ -73,9 +73,10 @@ fn measure(text: &str) -> Result<Measures, Error> {
     Ok(Measures { lines: text.lines().count(), bytes: text.len(), comment_bytes: comments.len(), words })
 }
 
-/// All about one file. Its text is the whole key, so copies share one run, whatever they are called.
+/// All about one file. Its text is the whole key, so copies share one run, whatever they are called. (A run keeps its arguments:
+/// in an `Arc` that copies no text, however many steps have it.)
 #[memo(deps(measure, signature))]
-fn summarize(text: &str) -> Result<Summary, Error> {
+fn summarize(text: &Arc<str>) -> Result<Summary, Error> {
     let signature = pool().submit(signature::call(text));
     let measures = pool().run(measure::call(text))?;
     Ok(Summary { measures: (*measures).clone(), signature: signature.wait()?.to_vec() })
@@ -125,7 +126,7 @@ fn overall(files: &[File]) -> Result<Overall, Error> {
 /// Reads a file and summarizes it. Not memoized: another day, the file may read differently.
 fn load(source: Source) -> Result<File, String> {
     let skipped = |error: &dyn std::error::Error| format!("skipped {}: {error}", source.at.display());
-    let text = fs::read_to_string(&source.at).map_err(|error| skipped(&error))?;
+    let text = fs::read_to_string(&source.at).map_err(|error| skipped(&error))?.into();
     let task = pool().submit(summarize::call(&text));
     let summary = task.wait().map_err(|error| skipped(&error))?;
     Ok(File { key: task.key().expect("calls have keys"), krate: source.krate, path: source.path, summary })

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use memopool::{Error, memo};
 
@@ -11,7 +12,7 @@ use crate::{File, pool};
 /// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens, give or
 /// take 3 %.
 #[memo(deps(lex))]
-pub(crate) fn signature(text: &str) -> Result<Vec<u32>, Error> {
+pub(crate) fn signature(text: &Arc<str>) -> Result<Vec<u32>, Error> {
     let tokens = &pool().run(lex::call(text))?.tokens;
     if tokens.len() < 100 {
         return Ok(Vec::new()); // so short that they are alike by chance

@@ -13,7 +13,7 @@ use std::time::Duration;
 use memopool::{Error, Func, Pool, Task, Until, as_completed, block_in_place, wait};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::{Counter, Gate, assert_usable, build, in_time, pool, until};
+use crate::{Counter, Gate, assert_usable, build, hold, in_time, pool, until};
 
 /// How a body waits for one task.
 type Way = fn(Task<u64>) -> Result<Arc<u64>, Error>;
@@ -481,6 +481,27 @@ fn a_chain_of_100_000_links_bottom_up() {
             }
             assert_usable(&pool);
         }
+    });
+}
+
+/// What a body runs goes to another thread and back, though the body's own has nothing else to do: each level of a recursion
+/// costs a wake-up.
+#[test]
+fn what_a_body_runs_is_run_by_its_own_thread() {
+    in_time(|| {
+        let pool = build(Pool::builder().threads(4));
+        // As many threads as there may be, all of them looking for something to do.
+        let gates: Vec<_> = (0..4).map(|_| hold(&pool)).collect();
+        gates.iter().for_each(Gate::open);
+        let whose = Func::named("waits::whose").in_memory().func(|_: u64| thread::current().id());
+        let inner = pool.clone();
+        let elsewhere = pool.spawn(move || {
+            let own = thread::current().id();
+            (0..500).filter(|n| *inner.run(whose.call(*n)).unwrap() != own).count()
+        });
+        assert_eq!(*elsewhere.wait().unwrap(), 0);
+        let stats = pool.stats();
+        assert_eq!((stats.computed, stats.queued), (500, 0), "{stats}");
     });
 }
 
