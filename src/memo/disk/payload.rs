@@ -11,6 +11,7 @@ use super::record::{self, Header, flags};
 use super::segment::large::{LargeWriter, Written};
 use super::store::Store;
 use crate::config::disk::Compress;
+use crate::memo::codec::Undecodable;
 use crate::memo::{compress, is_fresh};
 use crate::sync::Mutex;
 
@@ -163,6 +164,19 @@ pub(crate) enum Packed {
     },
     /// `None` once it is in its place.
     Large(Box<Mutex<Option<Written>>>),
+}
+
+/// Takes stored bytes through what made them smaller, then to the decoder.
+pub(super) fn unpacked<T>(
+    meta: &Meta,
+    bytes: &[u8],
+    decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
+) -> Result<T, Undecodable> {
+    match compress::unpack(bytes, meta.raw_len, meta.flags) {
+        Ok(Some(raw)) => decode(meta, Payload::Bytes(&raw)),
+        Ok(None) => decode(meta, Payload::Bytes(bytes)),
+        Err(reason) => Err(Undecodable::Malformed(reason)),
+    }
 }
 
 impl fmt::Debug for Packed {

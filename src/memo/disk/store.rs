@@ -159,11 +159,6 @@ impl Store {
         index.is_warm() && !index.superseded() && !matches!(index.find(key), Found::Live { .. })
     }
 
-    /// That key is about to be claimed and looked up.
-    pub(crate) fn expect(&self, key: &[u8; 32]) {
-        self.index.read().expect(key);
-    }
-
     /// Where the record of that key seems to be, if it is no longer than that.
     pub(crate) fn hint(&self, key: &[u8; 32], most: u64) -> Option<Hint> {
         match self.find(key) {

@@ -21,7 +21,7 @@ use super::health::Health;
 use super::index::{Mark, Position};
 use super::outbox::Outbox;
 use super::owners::NestedWait;
-use super::payload::{Meta, Packed, Payload, Sink};
+use super::payload::{Meta, Packed, Payload, Sink, unpacked};
 use super::put::{Note, Permit, Put};
 use super::store::{Hint, Look, Store};
 use super::telling::Telling;
@@ -31,7 +31,6 @@ use crate::config::disk::{Disk, Spill};
 use crate::error::Error;
 use crate::event::{Event, Listener, Stats, Tally, count, tell};
 use crate::memo::codec::Undecodable;
-use crate::memo::compress;
 use crate::memo::history::Fate;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
@@ -163,10 +162,7 @@ impl Tier {
         if !self.shared.disk.single_flight {
             return None;
         }
-        let store = self.shared.store();
-        // It is looked up next.
-        store.expect(key);
-        Some(store.claims()?.claim(key))
+        Some(self.shared.store().claims()?.claim(key))
     }
 
     /// Whether another process still works on it.
@@ -488,19 +484,6 @@ impl Shared {
             self.write_fails(&error);
             Error::store(error.to_string())
         })
-    }
-}
-
-/// Takes stored bytes through what made them smaller, then to the decoder.
-fn unpacked<T>(
-    meta: &Meta,
-    bytes: &[u8],
-    decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
-) -> Result<T, Undecodable> {
-    match compress::unpack(bytes, meta.raw_len, meta.flags) {
-        Ok(Some(raw)) => decode(meta, Payload::Bytes(&raw)),
-        Ok(None) => decode(meta, Payload::Bytes(bytes)),
-        Err(reason) => Err(Undecodable::Malformed(reason)),
     }
 }
 

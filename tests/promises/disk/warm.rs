@@ -140,6 +140,65 @@ fn what_run_reads_is_joined() {
     });
 }
 
+/// Once a pool has looked in vain, what others write while its runs wait in the queue is computed again.
+#[test]
+fn what_others_write_while_a_run_waits_is_read() {
+    in_time(|| {
+        for single_flight in [true, false] {
+            let (place, runs) = (Place::new(), Counter::default());
+            let func =
+                Func::named("disk::meanwhile").resource(runs.clone()).func(|runs: &Counter, n: u64| {
+                    runs.up();
+                    n
+                });
+            let pool = || build(Pool::builder().threads(1).disk(place.disk().single_flight(single_flight)));
+            let (late, other) = (pool(), pool());
+            for n in 0..8 {
+                late.run(func.call(n)).unwrap();
+            }
+            let gate = hold(&late);
+            let task = late.submit(func.call(100));
+            other.run(func.call(100)).unwrap();
+            other.flush().unwrap();
+            gate.open();
+            assert_eq!(*task.wait().unwrap(), 100);
+            assert_eq!((runs.get(), late.stats().disk_hits), (9, 1), "single flight: {single_flight}");
+        }
+    });
+}
+
+/// Once a pool has looked in vain, what is on disk waits behind everything that is to be computed.
+#[test]
+fn what_is_on_disk_comes_first_also_after_looks_in_vain() {
+    in_time(|| {
+        let place = Place::new();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let cold = Func::named("disk::computed_after_vain").resource(Arc::clone(&order)).func(
+            |order: &Arc<Mutex<Vec<&str>>>, n: u64| {
+                order.lock().unwrap().push("computed");
+                n
+            },
+        );
+        let warm = Func::new("disk::read_after_vain", |n: u64| n);
+        place.pool().run(warm.call(0)).unwrap();
+
+        let pool = build(Pool::builder().threads(1).disk(place.disk()));
+        for n in 0..8 {
+            pool.run(cold.call(n)).unwrap();
+        }
+        order.lock().unwrap().clear();
+        let gate = hold(&pool);
+        let computed: Vec<_> = (100..104).map(|n| pool.submit(cold.call(n))).collect();
+        let read = pool.submit(warm.call(0));
+        let seen = Arc::clone(&order);
+        read.on_done(move |_| seen.lock().unwrap().push("read"));
+        gate.open();
+        assert!(computed.iter().all(|task| task.wait().is_ok()));
+        assert_eq!(order.lock().unwrap().first(), Some(&"read"), "{order:?}");
+        assert_eq!((pool.stats().disk_hits, pool.stats().computed), (1, 12));
+    });
+}
+
 /// The first of these gates opens when a [`Held`] is decoded; the second one holds that up.
 static HELD: Mutex<Option<(Gate, Gate)>> = Mutex::new(None);
 
