@@ -164,13 +164,12 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// the user's: it decides where runs are. (What is at hand needs no run: see [`glance`](super::glance).)
     #[inline(never)]
     pub(super) fn glance(mut self) -> Option<Self> {
-        let (Some(tier), Some(core), Some(key), Stage::Look, false) = (
-            self.engine().disk.clone(),
-            self.core.clone(),
-            self.flight.origin.digest().copied(),
-            self.stage,
-            self.engine().runner.is_foreign(),
-        ) else {
+        if self.stage != Stage::Look || self.engine().runner.is_foreign() {
+            return Some(self);
+        }
+        let (Some(tier), Some(core), Some(key)) =
+            (self.engine().disk.clone(), self.core.clone(), self.flight.origin.digest().copied())
+        else {
             return Some(self);
         };
         self.ticket.start();

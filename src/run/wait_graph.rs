@@ -35,11 +35,17 @@
 //!
 //! The lock is held only over look-ups here. Labels are rendered, and wakers called, after it is released.
 
+// (The model checkers mount this file from elsewhere.)
+#[path = "wait_graph/needs.rs"]
+mod needs;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::mem;
 use std::task::Waker;
+
+use needs::Needs;
 
 use crate::contain::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -347,44 +353,6 @@ impl Waits {
     fn of(waiter: &AnyNode) -> Waits {
         let waiter = Arc::clone(waiter);
         Waits { waiter, branches: Vec::new(), way: Way::Polls, polled: Vec::new(), doomed: false }
-    }
-}
-
-/// What must happen before a node goes on: one of each that is there.
-struct Needs {
-    branches: Option<Vec<AnyNode>>,
-    /// The bodies on the threads of its pool, one of which must be free for it.
-    threads: Option<Vec<AnyNode>>,
-}
-
-impl Needs {
-    fn of(waits: &BTreeMap<u64, Waits>, node: &AnyNode) -> Needs {
-        let entry = waits.get(&node.id());
-        if node.is_done() {
-            return Needs { branches: None, threads: None };
-        }
-        let branches = entry.filter(|entry| !entry.is_awake() && !entry.branches.is_empty());
-        let here = |entry: &&Waits| entry.has_thread() && entry.waiter.home() == node.home();
-        let threads = || waits.values().filter(here).map(|entry| Arc::clone(&entry.waiter)).collect();
-        Needs {
-            branches: branches.map(|entry| entry.branches.clone()),
-            threads: node.is_starving().then(threads),
-        }
-    }
-
-    fn nothing(&self) -> bool {
-        self.branches.is_none() && self.threads.is_none()
-    }
-
-    fn all(&self) -> impl Iterator<Item = &AnyNode> {
-        self.branches.iter().chain(&self.threads).flatten()
-    }
-
-    fn are_met(&self, go_on: &BTreeSet<u64>) -> bool {
-        let one = |nodes: &Option<Vec<AnyNode>>| {
-            nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|node| go_on.contains(&node.id())))
-        };
-        one(&self.branches) && one(&self.threads)
     }
 }
 
