@@ -67,6 +67,23 @@ impl Permit {
 }
 
 impl Put {
+    /// Three bytes `n`, for tests.
+    #[cfg(test)]
+    pub(super) fn of(n: u8, permit: Permit, tally: Arc<Tally>) -> Put {
+        Put {
+            function: [n; 8],
+            shape: 1,
+            is_error: false,
+            raw_len: 3,
+            packed: Packed::Bytes { bytes: vec![n; 3], flags: 0, hash: [0; 16] },
+            stored_at: 1,
+            expires: 0,
+            compute: 1,
+            permit,
+            tally,
+        }
+    }
+
     /// It is about to be written. Another thread has made it: it lies in another processor's cache.
     pub(super) fn expect(&self) {
         prefetch(&self.permit.key);

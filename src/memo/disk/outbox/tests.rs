@@ -3,7 +3,6 @@
 use super::*;
 use crate::event::Tally;
 use crate::memo::disk::index::Position;
-use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Permit;
 use crate::sync::spawn;
 use crate::watchdog::within;
@@ -13,18 +12,7 @@ const TIME: Duration = Duration::from_secs(60);
 
 fn put(n: u8) -> Arc<Put> {
     let permit = Permit { key: [n; 32], began: Position::NONE, claim: Mutex::new(None), doubtful: false };
-    Arc::new(Put {
-        function: [n; 8],
-        shape: 1,
-        is_error: false,
-        raw_len: 3,
-        packed: Packed::Bytes { bytes: vec![n; 3], flags: 0, hash: [0; 16] },
-        stored_at: 1,
-        expires: 0,
-        compute: 1,
-        permit,
-        tally: Arc::new(Tally::new("test")),
-    })
+    Arc::new(Put::of(n, permit, Arc::new(Tally::new("test"))))
 }
 
 fn outbox() -> Outbox {

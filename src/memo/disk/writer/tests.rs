@@ -4,7 +4,6 @@ use std::thread;
 
 use super::*;
 use crate::Disk;
-use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Put;
 use crate::memo::disk::tier::Tier;
 use crate::sync::Condvar;
@@ -43,18 +42,7 @@ impl Gate {
 }
 
 fn put(tier: &Tier, n: u8) -> Put {
-    Put {
-        function: [1; 8],
-        shape: 1,
-        is_error: false,
-        raw_len: 3,
-        packed: Packed::Bytes { bytes: vec![n; 3], flags: 0, hash: [0; 16] },
-        stored_at: 1,
-        expires: 0,
-        compute: 1,
-        permit: tier.permit([n; 32], None),
-        tally: crate::Pool::new().engine.any_tally(),
-    }
+    Put::of(n, tier.permit([n; 32], None), crate::Pool::new().engine.any_tally())
 }
 
 #[test]
