@@ -12,6 +12,7 @@ use crate::event::count;
 use crate::run::limit::Limit;
 use crate::run::{Ticket, context};
 use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
 
 /// What a run is made of, but for its arguments.
 pub(super) struct Launch<'a, R: Send + Sync + 'static> {
@@ -53,7 +54,7 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             why: None,
         };
         let mut run = match awaited {
-            true => match catch_unwind(AssertUnwindSafe(|| run.glance())) {
+            true => match catch_unwind(AssertUnwindSafe(|| run.look_here())) {
                 Ok(Some(run)) => run,
                 // It has its result; or something of the user's panicked while it was dropped.
                 Ok(None) | Err(_) => return,
@@ -67,11 +68,10 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
             return;
         }
         if awaited && !engine.runner.is_foreign() && is_helped(flight) {
+            flight.kept.store(true, Ordering::Relaxed);
             return;
         }
-        if let Err(error) = engine.runner.push(Arc::clone(flight) as _, stage.lane()) {
-            flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
+        flight.queue(stage.lane());
     }
 }
 

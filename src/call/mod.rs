@@ -447,8 +447,8 @@ fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
 }
 
 fn new_flight<R>(origin: Origin, timed: bool) -> Arc<CallFlight<R>> {
-    let parked = AtomicBool::new(false);
-    Arc::new(Flight { id: ids::unique(), timed, parked, origin, cell: Cell::new() })
+    let (parked, kept) = (AtomicBool::new(false), AtomicBool::new(false));
+    Arc::new(Flight { id: ids::unique(), timed, parked, kept, origin, cell: Cell::new() })
 }
 
 impl<A, R> fmt::Debug for Call<A, R> {

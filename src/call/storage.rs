@@ -163,7 +163,7 @@ impl<R: Send + Sync + 'static> Run<R> {
     /// Takes what the disk has, in the thread that submits. Gives the run back if there is nothing. Not with an executor of
     /// the user's: it decides where runs are. (What is at hand needs no run: see [`glance`](super::glance).)
     #[inline(never)]
-    pub(super) fn glance(mut self) -> Option<Self> {
+    pub(super) fn look_here(mut self) -> Option<Self> {
         if self.stage != Stage::Look || self.engine().runner.is_foreign() {
             return Some(self);
         }

@@ -39,6 +39,8 @@ pub(crate) struct Flight<O, R, J> {
     pub(crate) timed: bool,
     /// It waits for a slot of a limit: starting it would only set it aside again.
     pub(crate) parked: AtomicBool,
+    /// It lies in no queue: the body that submitted it goes on to run it.
+    pub(crate) kept: AtomicBool,
     pub(crate) origin: O,
     pub(crate) cell: cell::Cell<J, Outcome<R>>,
 }

@@ -327,6 +327,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         {
             return Ok(Some(outcome));
         }
+        flight.queue_if_kept();
         let waiting = Blocking::enter(&frame, vec![Arc::clone(flight) as AnyNode])?;
         snooze(flight);
         if let Some(outcome) = self.await_briefly(deadline) {
@@ -383,6 +384,7 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         match flight.cell.start() {
             Some(run) => {
+                flight.kept.store(false, Ordering::Relaxed);
                 // It may need what this body holds. Taken back last: that may be a wait of its own.
                 let _lent = limit::lend();
                 let pinned = graph().pin(&frame.node(), Arc::clone(flight) as AnyNode);

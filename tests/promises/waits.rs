@@ -516,6 +516,18 @@ fn deep_recursion_on_small_stacks_goes_on_elsewhere() {
     });
 }
 
+/// A call that a body still had room for when it submitted it, and no more when it waits for it, lies nowhere and hangs.
+#[test]
+fn where_the_room_of_a_stack_ends_nothing_is_left_lying() {
+    in_time(|| {
+        // Half of the stack is room: its end comes to lie everywhere within a level of nesting.
+        for more in (0..16 * 1024).step_by(96) {
+            let pool = build(Pool::builder().threads(1).stack_size(128 * 1024 + more).max_os_threads(64));
+            assert_eq!(*pool.run(link().call(40)).unwrap(), 40, "{more} bytes more");
+        }
+    });
+}
+
 /// Deeper nesting than threads and stacks allow ends the process or hangs, instead of being an error.
 #[test]
 fn recursion_beyond_all_stacks_is_full() {
