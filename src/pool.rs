@@ -380,14 +380,14 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn shutdown(&self) {
-        self.engine.runner.close(false);
+        self.engine.close(false);
         self.end(None);
     }
 
     /// Ends the pool at once: what has not started is given up ([`is_shutdown`](Error::is_shutdown)), nested
     /// submissions are refused, too, and what runs is waited for.
     pub fn shutdown_now(&self) {
-        self.engine.runner.close(true);
+        self.engine.close(true);
         self.end(None);
     }
 
@@ -407,7 +407,7 @@ impl Pool {
     /// [`is_timeout`](Error::is_timeout) if work is left then; it goes on. Inside one of the pool's own tasks that is so
     /// at once.
     pub fn shutdown_timeout(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.runner.close(false);
+        self.engine.close(false);
         let runner = &self.engine.runner;
         match self.end(now().checked_add(timeout)) {
             true => Ok(()),
@@ -469,7 +469,7 @@ impl Clone for Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if self.engine.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.engine.runner.close(false);
+            self.engine.close(false);
             // What somebody else's executor holds it may run whenever it likes, or never.
             if !self.engine.runner.is_foreign() {
                 self.end(None);
