@@ -74,7 +74,7 @@ impl Writing<'_> {
                 Err(_) if bytes == 0 => {}
                 removed => removed?,
             }
-            self.index.set_oldest(id + 1);
+            self.index.set_oldest(self.index.oldest().max(id + 1));
         }
         segments.forget_below(self.index.oldest());
         self.index.set_total(total);
