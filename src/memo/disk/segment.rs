@@ -150,7 +150,7 @@ impl Segments {
     pub(crate) fn ids(&self) -> io::Result<Vec<(u32, u64)>> {
         let dir = self.dir.seg_dir();
         let mut ids = Vec::new();
-        for name in self.io().names(&dir)? {
+        for name in self.dir.names(&dir)? {
             let Some(id) = name.to_str().and_then(id_of) else {
                 continue;
             };
@@ -179,6 +179,7 @@ impl Segments {
         if let Some(handle) = self.open.read().get(&id).filter(|handle| handle.is_writable()) {
             return Ok(handle.clone());
         }
+        self.dir.check(&self.dir.seg_dir())?;
         let handle = Arc::new(self.io().open(&self.dir.seg(id), Access::Write)?);
         self.keep(id, handle.clone());
         Ok(handle)
