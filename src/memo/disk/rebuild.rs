@@ -47,8 +47,11 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
                 _ => _ = new.index.bury_function(tag.function, place.position),
             }
         });
+        // What was sealed with another key is of this log, too: it takes its room, and its number is used.
+        if let Ok(true) = walked {
+            last = *id;
+        }
         // A segment that can't be read costs what is in it.
-        drop(walked);
     }
     failed?;
     // In a segment of its own: nobody knows how much of the last one is on the disk.

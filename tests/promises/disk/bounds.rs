@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memopool::{Disk, Func, Pool};
+use memopool::{Disk, Func, MIN_DISK, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Place, as_child, bare, block, bytes_in, bytes_of, doubled, say, scale, skip};
@@ -306,5 +306,30 @@ fn the_queue_is_bounded_behind_the_first_look_too() {
         assert!(beyond.is_err(), "the queue was full");
         let last = last.expect("room for one");
         tasks.iter().chain([&last]).for_each(|task| _ = task.wait().unwrap());
+    });
+}
+
+/// Who changes their `mac_key` gets a directory of twice the size: what has the old key is neither counted nor evicted.
+#[test]
+fn what_another_key_sealed_counts() {
+    in_time(|| {
+        let place = Place::new();
+        let (bound, segment) = (MIN_DISK, 64 << 10);
+        let fill = |disk: Disk, seeds: u64| {
+            let pool = build(bare().threads(1).disk(disk.max_bytes(bound).backlog(64 << 10)));
+            for seed in 0..seeds {
+                pool.run(block().call((seed, 4000))).unwrap();
+            }
+            pool.flush().unwrap();
+        };
+        let newest =
+            |place: &Place| place.segments().last().map(|file| file.file_name().map(ToOwned::to_owned));
+        fill(place.disk(), 500);
+        let before = newest(&place);
+        place.lose_index();
+        fill(place.disk().mac_key("secret"), 60);
+        let bytes = bytes_in(&place.path());
+        assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}");
+        assert!(newest(&place) > before, "a segment's number is used once");
     });
 }
