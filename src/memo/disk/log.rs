@@ -342,8 +342,16 @@ impl Writing<'_> {
         }
         let present = self.store.segments.ids()?;
         self.begin_segment(&present)?;
-        self.make_room(&present, self.store.segment_bytes)?;
-        Ok(self.index.tail())
+        let made = self.make_room(&present, self.store.segment_bytes);
+        let tail = self.index.tail();
+        if made.is_err() {
+            // Whoever comes next is to try it again, not to write beyond the bound.
+            self.index.set_tail(Position::new(tail.segment(), LAST_OFFSET));
+            if tail.offset() == 0 {
+                let _ = self.store.segments.remove(tail.segment());
+            }
+        }
+        made.map(|_| tail)
     }
 
     /// Begins a new segment, whatever room there is.

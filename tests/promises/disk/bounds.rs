@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memopool::testing::{Faults, Op};
 use memopool::{Disk, Func, MIN_DISK, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -331,5 +332,41 @@ fn what_another_key_sealed_counts() {
         let bytes = bytes_in(&place.path());
         assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}");
         assert!(newest(&place) > before, "a segment's number is used once");
+    });
+}
+
+/// A file that can't be removed makes the directory grow without end, or keeps all that is newer from being evicted.
+#[test]
+fn what_can_not_be_removed_counts() {
+    in_time(|| {
+        let (bound, segment) = (1 << 20, 64 << 10);
+        // All of them; or each third.
+        for every in [1, 3] {
+            let (place, faults) = (Place::new(), Faults::new());
+            let disk = place.disk().max_bytes(bound).backlog(64 << 10).faults(&faults);
+            let pool = build(bare().threads(1).disk(disk));
+            faults.fail_every(Op::Remove, every);
+            for seed in 0..1000 {
+                pool.run(block().call((seed, 4000))).unwrap();
+                if seed.is_multiple_of(20) {
+                    let _ = pool.flush();
+                }
+            }
+            let flushed = pool.flush();
+            assert_eq!(flushed.is_ok(), every > 1, "{flushed:?}");
+            let bytes = bytes_in(&place.path());
+            assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}, each {every}.");
+            assert!(every == 1 || pool.get(&block().call((999, 4000))).is_some());
+            faults.heal();
+            drop(pool);
+            let pool = build(bare().threads(1).disk(place.disk().max_bytes(bound)));
+            for seed in 2000..2400 {
+                pool.run(block().call((seed, 4000))).unwrap();
+            }
+            pool.flush().unwrap();
+            assert!(pool.get(&block().call((2399, 4000))).is_some());
+            let bytes = bytes_in(&place.path());
+            assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}, healed");
+        }
     });
 }
