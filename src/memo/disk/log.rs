@@ -53,17 +53,13 @@ impl Store {
         let lock = self.lock.lock();
         let _locked = self.dir.io().lock(&lock, patience)?;
         let mut index = self.index();
-        if !index.is_sound() {
+        if !index.is_sound() || index.superseded() {
+            // Nobody is about to replace it, since the lock is ours: either that was done, or who was at it was killed.
             index.set_superseded(true);
-            index = rebuild(&self.dir, &self.segments, &self.seal)?;
-            self.replace_index(Arc::clone(&index));
-        } else if index.superseded() {
-            // Nobody is about to replace it, since the lock is ours: who was, was killed before the new one had its name.
-            index = match open_index(&self.dir) {
+            index = match open_index(&self.dir, None)? {
                 Some(index) => index,
                 None => rebuild(&self.dir, &self.segments, &self.seal)?,
             };
-            index.set_superseded(false);
             self.replace_index(Arc::clone(&index));
         }
         change(&mut Writing { store: self, seen: false, index })

@@ -6,7 +6,7 @@
 //! | 1 | number of buckets, a power of two | never |
 //! | 2 | id of this file: random | never |
 //! | 3 | check of words 0 to 2: BLAKE3, first 8 bytes | never |
-//! | 8 | `superseded`: 1 = this file is replaced, map the new one | under the lock; taken back if it never was |
+//! | 8 | `superseded`: 1 = this file is replaced, map the new one | under the lock; taken back if the new one could not be put in place |
 //! | 9, 10 | `oldest`: the lowest segment that lives; `cleared`: what was written up to this position is gone | under the lock |
 //! | 16 | `tail`: the next free position | under the lock |
 //! | 17, 18 | `total`: bytes in segments; `entries`: live slots; both approximate | under the lock |
