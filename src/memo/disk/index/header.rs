@@ -13,7 +13,7 @@
 //! | 19 | `boot`: hash of the kernel's boot id when the file was last opened first | under the lock |
 //! | 24, 25, 26 | the twins of `oldest`, `cleared`, `tail`: the word, mixed with the id | under the lock |
 //! | 128.. | floors by function (128): results of these functions that began up to this position come too late | under the lock |
-//! | 256.. | floors by key (256): the same for keys whose tombstone had to give way | under the lock |
+//! | 256.. | floors by key (256): the same for keys whose slot had to give way | under the lock |
 //!
 //! Everything else is 0 and reserved. The three words with twins steer writers: who opens the file under the lock asks
 //! [`Header::is_sound`], and rebuilds the index from the segments where a word and its twin differ. (So does a kill between
