@@ -62,6 +62,7 @@ impl Store {
             };
             self.replace_index(Arc::clone(&index));
         }
+        self.segments.forget_below(index.oldest());
         change(&mut Writing { store: self, seen: false, index })
     }
 

@@ -328,13 +328,18 @@ impl Store {
                 .map(|(header, reader)| (header, Some(Box::new(reader)))),
             false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
         };
-        match read(place) {
+        let read = match read(place) {
             Err(Unread::Bad(bad)) => match self.find(key) {
                 Found::Live { place: now, .. } if now != place => read(now),
                 _ => Err(Unread::Bad(bad)),
             },
             read => read,
+        };
+        if self.segments.takes_new() {
+            // Who only reads would have all open that others have evicted, and an open file keeps its blocks.
+            self.segments.forget_below(self.index.read().oldest());
         }
+        read
     }
 
     /// A record proved wrong: nobody needs to read it again.

@@ -370,3 +370,32 @@ fn what_can_not_be_removed_counts() {
         }
     });
 }
+
+/// A process that reads now and then keeps the disk full of what was evicted long ago.
+#[cfg(target_os = "linux")]
+#[test]
+fn readers_let_go_of_what_is_evicted() {
+    in_time(|| {
+        let place = Place::new();
+        let disk = || place.disk().max_bytes(1 << 20).backlog(64 << 10);
+        let (writer, reader) = (build(bare().threads(1).disk(disk())), build(bare().disk(disk())));
+        let write = |from: u64| {
+            for seed in from..from + 400 {
+                writer.run(block().call((seed, 4000))).unwrap();
+            }
+            writer.flush().unwrap();
+        };
+        write(0);
+        assert!((0..400).filter(|seed| reader.get(&block().call((*seed, 4000))).is_some()).count() > 100);
+        write(1000);
+        write(2000);
+        assert!(reader.get(&block().call((2399, 4000))).is_some());
+        let seg = place.path().join("v1/seg");
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let deleted = |link: &std::path::PathBuf| {
+            link.starts_with(&seg) && link.to_string_lossy().contains("(deleted)")
+        };
+        assert_eq!(links.filter(deleted).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
+    });
+}
