@@ -14,11 +14,11 @@
 //! full disk leaves out the second chance. A file that can't be deleted counts, and the next one goes in its place; where that
 //! does not make room either, nothing is written.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::UNIX_EPOCH;
 
-use super::functions::{self, Version};
+use super::functions;
 use super::index::{Mark, Place, Position};
 use super::log::{LAST_OFFSET, Writing};
 use super::record::{self, Header, flags};
@@ -32,7 +32,8 @@ const SECOND_CHANCES: u64 = 4;
 /// So many segments are given up at once though they can't be deleted: where none can, nothing is gained by more.
 const MOST_IN_VAIN: u32 = 2;
 
-type Versions = BTreeMap<[u8; 32], Version>;
+/// See [`functions::outdated`].
+type Outdated = BTreeSet<[u8; 8]>;
 
 /// A record that was used.
 struct Candidate {
@@ -58,7 +59,7 @@ impl Writing<'_> {
         let beside = self.index.len() + self.store.beside + segments.under_way().unwrap_or(0);
         let bound = self.store.max_bytes.saturating_sub(beside);
         let mut budget = self.store.segment_bytes / SECOND_CHANCES;
-        let versions = functions::read(&self.store.dir).unwrap_or_default();
+        let outdated = functions::outdated(&functions::read(&self.store.dir).unwrap_or_default());
         let (mut stays, mut in_vain) = (Ok(()), 0);
         for &(id, bytes) in present {
             if total.saturating_add(need) <= bound || id >= current || in_vain == MOST_IN_VAIN {
@@ -67,7 +68,7 @@ impl Writing<'_> {
             // What lies below was given up before, and could not be removed.
             let lives = id >= self.index.oldest();
             if lives {
-                total += self.give_up(id, &versions, &mut budget);
+                total += self.give_up(id, &outdated, &mut budget);
             }
             match segments.remove(id) {
                 Ok(()) => total -= bytes,
@@ -90,9 +91,9 @@ impl Writing<'_> {
     }
 
     /// Marks the records of a segment as evicted, but for those that get a second chance. Gives the bytes that these take.
-    fn give_up(&mut self, id: u32, versions: &Versions, budget: &mut u64) -> u64 {
+    fn give_up(&mut self, id: u32, outdated: &Outdated, budget: &mut u64) -> u64 {
         let mut kept = 0;
-        for candidate in self.bury_segment(id, versions) {
+        for candidate in self.bury_segment(id, outdated) {
             let len = candidate.place.len;
             if len <= *budget && self.keep(&candidate).unwrap_or(false) {
                 *budget -= len;
@@ -103,13 +104,12 @@ impl Writing<'_> {
     }
 
     /// Marks the records of a segment as evicted, but for those that were used: these come back, best first.
-    fn bury_segment(&self, id: u32, versions: &Versions) -> Vec<Candidate> {
+    fn bury_segment(&self, id: u32, outdated: &Outdated) -> Vec<Candidate> {
         let now = wall().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         let mut candidates = Vec::new();
         let walked = self.store.segments.walk(id, &self.store.seal, |header, place| {
             let Some((used, cost)) = self.index.referenced(&header.key, place) else { return };
-            let lasts = is_fresh(header.expires, now);
-            let lasts = lasts && !functions::is_outdated(versions, header.function);
+            let lasts = is_fresh(header.expires, now) && !outdated.contains(&header.function);
             if used && lasts && header.flags & flags::LARGE == 0 {
                 candidates.push(Candidate { header, place, cost });
             } else {

@@ -5,10 +5,10 @@
 //! result of another version, and the eviction which versions nobody uses any more. A file that is lost or damaged costs
 //! those two things. When it has grown too large it is written anew, the latest note of each version alone.
 //!
-//! A record: length of the label (2 bytes), reserved (6), when (8, nanoseconds since the epoch), family (8), digest (32),
+//! A record: length of the label (8 bytes), when (8, nanoseconds since the epoch), family (8), digest (32),
 //! label, zeros to a multiple of 8, BLAKE3 of all that (8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::dir::Dir;
@@ -87,20 +87,15 @@ pub(super) fn note(dir: &Dir, version: &Version) -> io::Result<()> {
     unnamed.rename(&dir.functions())
 }
 
-/// Whether another version of the same function was used after this one.
-pub(super) fn is_outdated(versions: &BTreeMap<[u8; 32], Version>, function: [u8; 8]) -> bool {
-    let mine = versions.range(at(function, 0)..=at(function, u8::MAX)).next();
-    mine.is_some_and(|(digest, mine)| {
-        let newer = |other: &Version| other.family == mine.family && other.used > mine.used;
-        versions.iter().any(|(of, other)| of != digest && newer(other))
-    })
-}
-
-/// A digest that begins so, and goes on with that byte.
-fn at(function: [u8; 8], rest: u8) -> [u8; 32] {
-    let mut digest = [rest; 32];
-    digest[..8].copy_from_slice(&function);
-    digest
+/// The versions after which another one of the same function was used: how their digests begin.
+pub(super) fn outdated(versions: &BTreeMap<[u8; 32], Version>) -> BTreeSet<[u8; 8]> {
+    let mut latest = BTreeMap::new();
+    for version in versions.values() {
+        let used: &mut u64 = latest.entry(version.family).or_default();
+        *used = version.used.max(*used);
+    }
+    let outdated = versions.values().filter(|version| version.used < latest[&version.family]);
+    outdated.filter_map(|version| version.digest.first_chunk().copied()).collect()
 }
 
 fn encode(version: &Version) -> Vec<u8> {
@@ -170,11 +165,6 @@ mod tests {
         // When this fails, results that nobody can reach any more push out those that are used.
         let versions: BTreeMap<_, _> =
             [version(1, 7, 10), version(2, 7, 20), version(3, 8, 5)].map(|v| (v.digest, v)).into();
-        assert!(is_outdated(&versions, [1; 8]));
-        assert!(
-            !is_outdated(&versions, [2; 8])
-                && !is_outdated(&versions, [3; 8])
-                && !is_outdated(&versions, [9; 8])
-        );
+        assert_eq!(outdated(&versions), [[1; 8]].into());
     }
 }
