@@ -98,12 +98,14 @@ impl Index {
         {
             return Err(Unusable::Foreign("the index has no possible size"));
         }
-        let map = Map::open(file, &metadata, words).map_err(Unusable::Io)?;
-        let index = Index { map, mask: buckets.saturating_sub(1), cold: Cold::of(file) };
-        if !buckets.is_power_of_two() || !index.early(|header| header.fits(buckets)) {
+        // Before it is given the blocks that it lacks: many, for what may be none of ours.
+        let fits =
+            cold::words::<{ header::FIXED }>(file, 0).is_some_and(|words| Header(&words).fits(buckets));
+        if !buckets.is_power_of_two() || !fits {
             return Err(Unusable::Foreign("the header of the index is damaged or of another version"));
         }
-        Ok(index)
+        let map = Map::open(file, &metadata, words).map_err(Unusable::Io)?;
+        Ok(Index { map, mask: buckets - 1, cold: Cold::of(file) })
     }
 
     /// Looks a key up. No lock.

@@ -34,10 +34,15 @@ impl Cold {
     }
 
     fn words<const N: usize>(&self, at: usize) -> Option<[AtomicU64; N]> {
-        let mut bytes = [[0; 8]; N];
-        read_exactly(&self.file, bytes.as_flattened_mut(), at as u64 * 8)?;
-        Some(bytes.map(|word| AtomicU64::new(u64::from_ne_bytes(word))))
+        words(&self.file, at)
     }
+}
+
+/// Words of a file, as they are there.
+pub(super) fn words<const N: usize>(file: &File, at: usize) -> Option<[AtomicU64; N]> {
+    let mut bytes = [[0; 8]; N];
+    read_exactly(file, bytes.as_flattened_mut(), at as u64 * 8)?;
+    Some(bytes.map(|word| AtomicU64::new(u64::from_ne_bytes(word))))
 }
 
 impl Index {

@@ -26,6 +26,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Words before the first bucket.
 pub(super) const WORDS: usize = 512;
+/// Those of them that never change.
+pub(super) const FIXED: usize = 4;
 /// Those of them that a look, and who opens the file, want to know.
 pub(super) const STATE: usize = 32;
 

@@ -330,6 +330,18 @@ fn the_file_has_real_blocks() {
     assert!(sparse.metadata().unwrap().blocks() * 512 >= len);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_index_gets_no_blocks() {
+    // When this fails, a damaged index that a backup has made sparse fills the disk, only to be thrown away.
+    use std::os::unix::fs::MetadataExt;
+    let file = file();
+    let len = Index::file_len(1 << 16);
+    file.set_len(len).unwrap();
+    assert!(matches!(Index::open(&file), Err(Unusable::Foreign(_))));
+    assert!(file.metadata().unwrap().blocks() * 512 < len);
+}
+
 /// The variable that makes the test binary a process with a limit.
 const LIMITED: &str = "MEMOPOOL_TEST_FILE_SIZE_LIMIT";
 
