@@ -5,7 +5,10 @@
 //! missing ([`needs`]), and stays for those who have it.
 //!
 //! The raw length in an entry's header is covered by its seal. All the same no more is allocated for it than the codec
-//! could have packed into so many bytes.
+//! could have packed into so many bytes; and where that is much, as with zstd, no more than what comes of them.
+
+#[cfg(feature = "zstd")]
+use std::io::Read;
 
 use crate::config::disk::{COMPRESS_ABOVE, Compress};
 use crate::memo::disk::record::{Needs, flags};
@@ -53,7 +56,7 @@ pub(crate) fn unpack(packed: &[u8], raw_len: u64, packed_how: u16) -> Result<Opt
 fn unlz4(packed: &[u8], raw_len: u64) -> Result<Vec<u8>, String> {
     // A byte of lz4 stands for 255 at most.
     let len = plausible(packed, raw_len, 255)?;
-    let mut raw = vec![0; len];
+    let mut raw = zeros(len)?;
     match lz4_flex::block::decompress_into(packed, &mut raw) {
         Ok(unpacked) if unpacked == len => Ok(raw),
         Ok(_) => Err("its lz4 is shorter than it says".into()),
@@ -61,16 +64,42 @@ fn unlz4(packed: &[u8], raw_len: u64) -> Result<Vec<u8>, String> {
     }
 }
 
+/// What can't be had is an error. (Zeros that the system gives take no memory until they are written over.)
+#[cfg(feature = "lz4")]
+fn zeros(len: usize) -> Result<Vec<u8>, String> {
+    let mut probe = Vec::<u8>::new();
+    probe.try_reserve_exact(len).map_err(|error| format!("no memory for {len} bytes: {error}"))?;
+    drop(probe);
+    Ok(vec![0; len])
+}
+
 #[cfg(feature = "zstd")]
 fn unzstd(packed: &[u8], raw_len: u64) -> Result<Vec<u8>, String> {
     // A block of 128 KiB that repeats one byte takes four.
     let len = plausible(packed, raw_len, 32 << 10)?;
-    match zstd::bulk::decompress(packed, len) {
+    let unpacked = match len <= AT_ONCE.max(packed.len().saturating_mul(OFTEN)) {
+        true => zstd::bulk::decompress(packed, len),
+        // As it says, it has shrunk to next to nothing: memory is taken as it is filled.
+        false => zstd::Decoder::with_buffer(packed).and_then(|decoder| {
+            let mut raw = Vec::new();
+            decoder.take(raw_len + 1).read_to_end(&mut raw)?;
+            Ok(raw)
+        }),
+    };
+    match unpacked {
         Ok(raw) if raw.len() == len => Ok(raw),
-        Ok(_) => Err("its zstd is shorter than it says".into()),
+        Ok(_) => Err("its zstd is not as long as it says".into()),
         Err(error) => Err(format!("its zstd is damaged: {error}")),
     }
 }
+
+/// So many bytes are reserved for what is to be unpacked, whatever is there.
+#[cfg(feature = "zstd")]
+const AT_ONCE: usize = 1 << 20;
+
+/// So many times the packed bytes, too: little gets smaller than that.
+#[cfg(feature = "zstd")]
+const OFTEN: usize = 64;
 
 #[cfg(any(feature = "lz4", feature = "zstd"))]
 fn plausible(packed: &[u8], raw_len: u64, most: u64) -> Result<usize, String> {
@@ -140,5 +169,16 @@ mod tests {
             }
         }
         assert!(unpack(&[1], 1, flags::LZ4 | flags::ZSTD).is_err());
+    }
+
+    #[test]
+    fn what_only_says_that_it_is_long_takes_no_room() {
+        // When this fails, an entry of some megabytes asks for more memory than there is, which ends the process.
+        let packed = zstd::bulk::compress(&text(100 << 10), 3).unwrap();
+        let padded = [packed, vec![0; 64 << 20]].concat();
+        for bytes in [&padded[..], &vec![0; 64 << 20]] {
+            assert!(unpack(bytes, 1 << 40, flags::ZSTD).is_err());
+            assert!(unpack(bytes, 1 << 33, flags::LZ4).is_err());
+        }
     }
 }
