@@ -22,7 +22,7 @@ use std::io;
 use std::time::Duration;
 
 use super::functions::{self, Version};
-use super::index::{self, Index, Mark, Place, Position, Tag};
+use super::index::{self, Index, Inserted, Mark, Place, Position, Tag};
 use super::map::prefetch;
 use super::payload::Packed;
 use super::put::{Note, Put};
@@ -40,17 +40,23 @@ pub(super) struct Writing<'a> {
     pub(super) store: &'a Store,
     /// The segment at the tail was seen.
     seen: bool,
+    /// The index should grow, and could not.
+    crowded: bool,
     pub(super) index: Arc<Index>,
 }
 
 impl Store {
-    /// Does something under the lock of the directory.
+    /// Does something under the lock of the directory. Without patience it waits for nobody, the threads of this pool
+    /// included.
     pub(super) fn writing<T>(
         &self,
         patience: Duration,
         change: impl FnOnce(&mut Writing<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let lock = self.lock.lock();
+        let lock = match patience.is_zero() {
+            true => self.lock.try_lock().ok_or(io::ErrorKind::WouldBlock)?,
+            false => self.lock.lock(),
+        };
         let _locked = self.dir.io().lock(&lock, patience)?;
         let mut index = self.index();
         if !index.is_sound() || index.superseded() {
@@ -63,7 +69,7 @@ impl Store {
             self.replace_index(Arc::clone(&index));
         }
         self.segments.forget_below(index.oldest());
-        change(&mut Writing { store: self, seen: false, index })
+        change(&mut Writing { store: self, seen: false, crowded: false, index })
     }
 
     /// Writes results; gives the numbers of those that were taken. The others came too late: something newer is known.
@@ -100,16 +106,19 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        let mut stored = Vec::with_capacity(written.len());
         self.writing(LOCK_PATIENCE, |writing| {
             for (at, place) in &written {
                 if let Some(next) = puts.get(at + AHEAD) {
                     writing.index.expect(&next.permit.key);
                 }
-                writing.publish(&puts[*at], *place)?;
+                if writing.publish(&puts[*at], *place)? {
+                    stored.push(*at);
+                }
             }
             Ok(())
         })?;
-        Ok(written.into_iter().map(|(at, _)| at).collect())
+        Ok(stored)
     }
 
     fn has_evicted(&self, run: &[(usize, Place)]) -> bool {
@@ -156,8 +165,7 @@ impl Store {
             let place = self.segments.commit_large(large, id, header, &self.seal)?;
             self.dirty.lock().insert(id);
             writing.index.add_total(place.len.cast_signed());
-            writing.publish(put, place)?;
-            Ok(vec![0])
+            Ok(if writing.publish(put, place)? { vec![0] } else { Vec::new() })
         })
     }
 
@@ -392,15 +400,18 @@ impl Writing<'_> {
         self.store.append_dirty(at, &header.encode(&[], at, &self.store.seal))
     }
 
-    /// Tells the index of a record that is written.
-    fn publish(&mut self, put: &Put, place: Place) -> io::Result<()> {
-        if self.index.load() > FULL {
-            self.grow()?;
+    /// Tells the index of a record that is written. `false`: something newer is known meanwhile.
+    fn publish(&mut self, put: &Put, place: Place) -> io::Result<bool> {
+        if self.index.load() > FULL && !self.crowded {
+            match self.grow() {
+                // There is room, if not for much more. (Once in a section under the lock is enough.)
+                Err(_) if self.index.load() <= CROWDED => self.crowded = true,
+                grown => grown?,
+            }
         }
         let cost = index::cost_class(put.compute, place.len);
         let tag = Tag { function: tag_of(&put.function), cost };
-        self.index.insert(&put.permit.key, place, tag, put.permit.began());
-        Ok(())
+        Ok(self.index.insert(&put.permit.key, place, tag, put.permit.began()) != Inserted::Refused)
     }
 }
 
@@ -409,6 +420,9 @@ const AHEAD: usize = 4;
 
 /// How full the index gets before it grows.
 pub(super) const FULL: f64 = 0.75;
+
+/// How full it gets when it can't grow. Beyond, what is used would be pushed out by what comes.
+const CROWDED: f64 = 0.95;
 
 /// An offset behind which nothing fits: the next record begins a segment.
 pub(super) const LAST_OFFSET: u64 = u32::MAX as u64 * 8;

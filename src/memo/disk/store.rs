@@ -173,7 +173,7 @@ impl Store {
     }
 
     pub(crate) fn large_writer(&self) -> io::Result<LargeWriter> {
-        self.segments.large(self.max_bytes / 2)
+        self.segments.large(largest(self.max_bytes))
     }
 
     /// Makes room for so many bytes of a large value that is under way.
@@ -350,6 +350,11 @@ impl Store {
         });
         Look::Corrupt(reason)
     }
+}
+
+/// The longest value, in bytes as it is stored: half of the directory, as far as a record can be so long.
+fn largest(max_bytes: u64) -> u64 {
+    (max_bytes / 2).min(record::MAX_RECORD - 2 * SLACK)
 }
 
 /// What a record has beside its payload, at most.

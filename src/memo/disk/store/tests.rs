@@ -3,6 +3,8 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::event::Tally;
+use crate::memo::disk::put::{Permit, Put};
 
 fn store(dir: &TempDir) -> Store {
     Store::open(&Disk::new(dir.path().join("cache"))).expect("a directory that can be used")
@@ -133,4 +135,59 @@ fn what_is_reserved_counts_before_it_is_written() {
             Ok(())
         })
         .expect("the disk works");
+}
+
+#[test]
+fn the_longest_value_has_a_place_in_the_index() {
+    // In a very large directory a value is written that can never be found.
+    for max_bytes in [1 << 20, 64 << 30, 1 << 40, u64::MAX] {
+        let longest = largest(max_bytes);
+        assert!(longest <= max_bytes / 2 && record::record_len(longest) < record::MAX_RECORD, "{max_bytes}");
+    }
+}
+
+/// A result of three bytes, of a run that began then.
+fn put(n: u64, began: Position) -> Arc<Put> {
+    let key = *blake3::hash(&n.to_le_bytes()).as_bytes();
+    let permit = Permit { key, began, claim: Mutex::new(None), doubtful: false };
+    Arc::new(Put::of(3, permit, Arc::new(Tally::new("test"))))
+}
+
+#[test]
+fn what_is_refused_in_the_end_was_not_written() {
+    // Two processes compute the same call at once, and both count their results as stored.
+    let dir = tempfile::tempdir().expect("room");
+    let store = store(&dir);
+    let began = store.tail();
+    assert_eq!(store.append(&[put(1, began), put(1, began), put(2, began)]).expect("the disk works"), [0, 2]);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn an_index_that_can_not_grow_is_filled_up() {
+    // On a full disk nothing more is stored, though a quarter of the index is free; and nothing when there is room again.
+    use crate::testing::{Faults, Op};
+    let (dir, faults) = (tempfile::tempdir().expect("room"), Faults::new());
+    let store = Store::open(&Disk::new(dir.path().join("cache")).faults(&faults)).expect("a directory");
+    faults.fail_every(Op::Rename, 1);
+    let write = |from: u64, to: u64| {
+        (from..to).all(|n| store.append(&[put(n, store.tail())]).is_ok_and(|written| written == [0]))
+    };
+    assert!(write(0, 900), "of 1024");
+    assert!(!write(900, 1000), "then the user is told");
+    faults.heal();
+    assert!(write(1000, 2000));
+    assert!(store.index().load() < 0.75);
+}
+
+#[test]
+fn who_finds_damage_does_not_wait_for_who_writes() {
+    // A look-up, which promises to take no lock, stands still while another thread writes a batch or waits for a process.
+    crate::watchdog::within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let store = store(&dir);
+        let _writing = store.lock.lock();
+        let place = Place { position: Position::new(1, 0), len: 128 };
+        assert!(matches!(store.distrust::<()>(&[1; 32], place, "damaged".into()), Look::Corrupt(_)));
+    });
 }
