@@ -460,7 +460,8 @@ impl Runner {
         self.mode.load(Ordering::SeqCst) == REFUSING
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether it ends, and no work is left.
+    pub(crate) fn is_over(&self) -> bool {
         !self.is_open() && self.load.is_none()
     }
 

@@ -344,6 +344,24 @@ mod on_tokio {
         });
     }
 
+    /// Leaving the scope of a pool in async code hangs: its end waits for a body that only this thread could poll.
+    #[test]
+    fn the_last_handle_goes_on_the_only_thread_of_the_runtime() {
+        in_time(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let nap = Func::new_async("executors::nap", async |ms: u64| {
+                tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+                ms
+            });
+            runtime.block_on(async {
+                let pool = build(Pool::builder().runtime(tokio::runtime::Handle::current()));
+                let task = pool.submit(nap.call(5));
+                drop(pool);
+                assert_eq!(*task.await.unwrap(), 5);
+            });
+        });
+    }
+
     /// A runtime that ends leaves those who wait for what it has not started.
     #[test]
     fn a_runtime_that_ends_resolves_what_it_has_not_started() {
