@@ -169,9 +169,10 @@ pub enum Event<'a> {
         /// What the system said.
         error: &'a std::io::Error,
     },
-    /// [`on_thread_start`](crate::Builder::on_thread_start) panicked; the worker goes on without it.
+    /// [`on_thread_start`](crate::Builder::on_thread_start) panicked, and the worker goes on without it; or the
+    /// [`clock`](crate::Builder::clock) did, in whose place the system's is taken: told the first time.
     HookPanicked {
-        /// What the panic said.
+        /// What the panic said; behind `the clock: `, if it was the clock's.
         message: &'a str,
     },
 }

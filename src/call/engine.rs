@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
@@ -22,7 +22,7 @@ use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Arc, RwLock, Weak};
+use crate::sync::{Arc, RwLock, Weak, wall};
 
 /// The pool's slot table.
 pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
@@ -58,7 +58,9 @@ pub(crate) struct Engine {
     pub(super) history: History,
     /// `None`: nothing outlives the process.
     pub(crate) disk: Option<Arc<Tier>>,
-    pub(super) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
+    /// It panicked once, which was told.
+    clock_failed: AtomicBool,
     pub(super) on_event: Option<Listener>,
     /// The pool ends, or has ended: what a hit is to see of it.
     pub(super) ended: AtomicBool,
@@ -95,6 +97,7 @@ impl Engine {
             history: History::new(),
             disk,
             clock,
+            clock_failed: AtomicBool::new(false),
             on_event,
             ended: AtomicBool::new(false),
             tallies: RwLock::default(),
@@ -142,7 +145,17 @@ impl Engine {
 
     /// The clock's time in nanoseconds since the Unix epoch.
     pub(super) fn now(&self) -> u64 {
-        nanos(self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        nanos(self.clock().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The clock's time; the system's, where the clock panics: which is told the first time.
+    pub(crate) fn clock(&self) -> SystemTime {
+        contain(|| self.clock.now()).unwrap_or_else(|message| {
+            if !self.clock_failed.swap(true, Ordering::Relaxed) {
+                self.emit(&Event::HookPanicked { message: &format!("the clock: {message}") });
+            }
+            wall()
+        })
     }
 
     /// Counts a new entry and makes room for it. The slot is filled already.
@@ -255,12 +268,6 @@ impl Engine {
     #[cfg(feature = "report")]
     pub(super) fn tallies(&self) -> Vec<Arc<Tally>> {
         self.tallies.read().values().cloned().collect()
-    }
-
-    /// The clock's time.
-    #[cfg(feature = "report")]
-    pub(crate) fn clock(&self) -> std::time::SystemTime {
-        self.clock.now()
     }
 
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {

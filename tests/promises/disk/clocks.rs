@@ -1,12 +1,13 @@
-//! Clocks that use the pool that asks them.
+//! Clocks that panic, or that use the pool that asks them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use memopool::{Clock, Func, MIN_WEIGHT, Pool, Stats};
+use memopool::{Clock, Explain, Func, MIN_WEIGHT, Pool, Spill, Stats};
 
-use super::Place;
-use crate::{build, in_time};
+use super::{Place, Told, doubled};
+use crate::{Counter, build, in_time};
 
 /// What somebody does while the pool asks what time it is.
 type Meddle = fn(&Pool, &Func<u64, u64>);
@@ -68,5 +69,45 @@ fn what_is_taken_out_before_it_was_counted_is_not_counted_below_zero() {
             }
         }
         assert!(seen >= 9, "the clock was asked three times at least for each result: {seen}");
+    });
+}
+
+/// A clock that panics once it is told to.
+#[derive(Clone, Default)]
+struct Broken(Arc<AtomicBool>);
+
+impl Clock for Broken {
+    fn now(&self) -> SystemTime {
+        assert!(!self.0.load(Ordering::Relaxed), "out of time");
+        SystemTime::now()
+    }
+}
+
+/// A clock that fails takes the caller of `submit` with it, and a value that was computed becomes "the pool is shut down".
+#[test]
+fn a_clock_that_panics_is_told_once_and_replaced() {
+    in_time(|| {
+        for spill in [Spill::OnInsert, Spill::OnEvict] {
+            let (place, told, clock) = (Place::new(), Told::default(), Broken::default());
+            let bound = 4 * MIN_WEIGHT;
+            let builder = Pool::builder().threads(1).memory(bound).disk(place.disk().spill(spill));
+            let pool = build(told.listen(builder.clock(clock.clone())));
+            clock.0.store(true, Ordering::Relaxed);
+            let func = doubled(&Counter::default()).ttl(Duration::from_secs(3600));
+            for n in 0..40 {
+                assert_eq!(*pool.submit(func.call(n)).wait().unwrap(), 2 * n, "{spill:?}");
+                assert!(pool.get(&func.call(n)).is_some_and(|value| *value == 2 * n));
+                assert!(matches!(pool.explain(&func.call(n)), Explain::InMemory));
+            }
+            pool.flush().unwrap();
+            let stats = pool.stats();
+            assert!(stats.spilled >= 30 && stats.memory_bytes <= bound, "{stats}");
+            assert!(pool.explain(&func.call(0)).is_hit(), "it is on disk");
+            pool.clear().unwrap();
+            let stats = pool.stats();
+            assert_eq!((stats.entries, stats.memory_bytes, stats.computed), (0, 0, 40), "{stats}");
+            let panics = told.of("HookPanicked");
+            assert!(panics.len() == 1 && panics[0].contains("out of time"), "{panics:?}");
+        }
     });
 }
