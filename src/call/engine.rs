@@ -46,7 +46,8 @@ pub(crate) struct Entry {
 // A key and its slot, side by side in one record: a pair of cache lines, which processors fetch together.
 const _: () = assert!(size_of::<(SlotKey, Slot<Entry, AnyFlight>)>() == 128);
 
-/// Writes a result that leaves the memory: made where its type is known.
+/// Writes a result that leaves the memory: made where its type is known. Holds nothing of the user's, since it stays as long as
+/// the pool does.
 pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync>;
 
 /// See the [module](self).
@@ -190,13 +191,13 @@ impl Engine {
         }
     }
 
-    /// How results of that owner are written when they leave the memory.
-    pub(super) fn spiller(&self, owner: u32, make: impl FnOnce() -> Spiller) {
+    /// How results of that owner are written when they leave the memory. `make` gives `None` if they are not.
+    pub(super) fn spiller(&self, owner: u32, make: impl FnOnce() -> Option<Spiller>) {
         if self.disk.as_ref().is_some_and(|disk| disk.takes_evicted())
             && !self.spillers.read().contains_key(&owner)
+            && let Some(spiller) = make()
         {
-            let spiller = make();
-            self.spillers.write().insert(owner, spiller);
+            self.spillers.write().entry(owner).or_insert(spiller);
         }
     }
 
