@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
+use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::Permit;
 use crate::memo::history::Fate;
@@ -339,8 +340,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             Ok(value) => {
                 count(&tally.computed);
                 let joined = u64::from(self.flight.cell.interests() - 1);
-                tally.compute_nanos.fetch_add(nanos(took), Ordering::Relaxed);
-                tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
+                add_up(&tally.compute_nanos, nanos(took));
+                add_up(&tally.joined_nanos, nanos(took).saturating_mul(joined));
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
                 let keep = self.keep_value(&value, took, permit.as_deref());
