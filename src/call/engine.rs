@@ -196,9 +196,12 @@ impl Engine {
         }
     }
 
-    /// A slot was taken out by its owner: its entry is no longer counted, and dropped here.
+    /// A slot was taken out by its owner: its entry is no longer counted, and dropped here; its run has no claim any more.
     pub(super) fn displaced(&self, hash: u64, slot: Displaced<Entry, AnyFlight>, fate: Option<Fate>) -> bool {
         let Some(slot) = slot else { return false };
+        if let Some(run) = slot.running() {
+            run.flight.ended();
+        }
         if let Some(fate) = fate {
             self.history.note(hash, fate);
         }

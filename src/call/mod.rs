@@ -437,14 +437,16 @@ fn read(entry: &Entry, now: u64) -> Option<Read> {
 
 /// A run that can be joined.
 fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<R>>, Interest)> {
-    let flight = Arc::clone(&flight.flight).downcast::<CallFlight<R>>().ok()?;
+    let flight: Arc<dyn Any + Send + Sync> = Arc::clone(&flight.flight) as _;
+    let flight = flight.downcast::<CallFlight<R>>().ok()?;
     let interest = flight.cell.join()?;
     Some((flight, interest))
 }
 
 /// Whether a run could be joined.
 fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
-    let flight = flight.flight.downcast_ref::<CallFlight<R>>()?;
+    let flight: &dyn Any = &*flight.flight;
+    let flight = flight.downcast_ref::<CallFlight<R>>()?;
     flight.cell.is_open().then_some(())
 }
 
