@@ -42,8 +42,7 @@ pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
 /// memory of small results has a bounded number of them.
 pub const MIN_WEIGHT: u64 = 64;
 
-/// Where a pool takes the time from that `ttl` is measured in. Tests inject a
-/// `ManualClock` (feature `testing`).
+/// The clock that `ttl` is measured by. Tests inject a `ManualClock` (feature `testing`).
 ///
 /// # Examples
 ///
@@ -186,7 +185,7 @@ impl Builder {
 
     /// How many tasks may be queued before `submit` waits and `try_submit` gives the call back. Default:
     /// [`DEFAULT_QUEUE`]. The pool's own tasks pass this bound, since nested work would deadlock. More lets a fast
-    /// submitter run ahead, at some 900 bytes and its arguments a task; less holds it back sooner.
+    /// submitter run ahead, at what a queued call takes in memory (see `docs/performance.md`); less holds it back sooner.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
         self
@@ -324,7 +323,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`is_invalid`](Error::is_invalid), naming the setting and what would do; [`is_store`](Error::is_store) if the
-    /// directory of [`disk`](Self::disk) can't be used or can't be trusted.
+    /// directory of [`disk`](Self::disk) can't be used or can't be trusted. With a disk it may wait, as [`Pool::open`] does.
     ///
     /// # Examples
     ///
