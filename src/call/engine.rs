@@ -21,7 +21,7 @@ use crate::memo::disk::tier::Tier;
 use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::{Host, Runner};
-use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Arc, RwLock, Weak};
 
 /// The pool's slot table.
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) disk: Option<Arc<Tier>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) on_event: Option<Listener>,
+    /// The pool ends, or has ended: what a hit is to see of it.
+    pub(super) ended: AtomicBool,
     tallies: RwLock<BTreeMap<u32, Arc<Tally>>>,
     spillers: RwLock<BTreeMap<u32, Spiller>>,
     /// What `spawn` runs: not part of the statistics of calls, nor counted.
@@ -94,6 +96,7 @@ impl Engine {
             disk,
             clock,
             on_event,
+            ended: AtomicBool::new(false),
             tallies: RwLock::default(),
             spillers: RwLock::default(),
             spawner,
@@ -103,6 +106,12 @@ impl Engine {
             recorded,
             spawned: Arc::new(Tally::new("a spawned closure")),
         })
+    }
+
+    /// Ends the pool, as [`Runner::close`] does. Returns at once.
+    pub(crate) fn close(&self, refuse_all: bool) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.runner.close(refuse_all);
     }
 
     /// The function's tally in this pool.

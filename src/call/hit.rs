@@ -19,6 +19,7 @@ use crate::flight::Outcome;
 use crate::flight::claim::Peek;
 use crate::run::Patience;
 use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
 use crate::task::Task;
 
 /// What the hot path found.
@@ -32,6 +33,8 @@ pub(super) enum Found<R> {
     Vacant,
     /// To be joined, led, or read with the clock in hand.
     Other,
+    /// The pool ends: whoever is still admitted looks once more.
+    Ended,
 }
 
 impl<A, R: Send + Sync + 'static> Call<A, R> {
@@ -82,6 +85,9 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             return Found::Refused(error);
         }
         encoder.finish_in(slot);
+        if engine.ended.load(Ordering::Relaxed) {
+            return Found::Ended;
+        }
         if self.refreshes(engine) {
             return Found::Vacant;
         }

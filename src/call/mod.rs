@@ -208,6 +208,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Found::Refused(error) => return Ok(self.refuse(engine, error)),
             Found::Vacant => true,
             Found::Other => false,
+            Found::Ended if engine.runner.admits() => self.refreshes(engine),
+            Found::Ended => return Ok(self.refuse(engine, Error::shutdown())),
         };
         self.refresh = self.refreshes(engine);
         let tally = engine.tally(self.core.identity);

@@ -25,7 +25,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn shutdown(&self) {
-        self.engine.runner.close(false);
+        self.engine.close(false);
         self.end(None);
     }
 
@@ -57,7 +57,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn shutdown_now(&self) {
-        self.engine.runner.close(true);
+        self.engine.close(true);
         self.end(None);
     }
 
@@ -92,7 +92,7 @@ impl Pool {
     /// # Ok::<(), memopool::Error>(())
     /// ```
     pub fn shutdown_timeout(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.runner.close(false);
+        self.engine.close(false);
         let runner = &self.engine.runner;
         match self.end(now().checked_add(timeout)) {
             true => Ok(()),
@@ -107,7 +107,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if self.engine.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.engine.runner.close(false);
+            self.engine.close(false);
             // What somebody else's executor holds it may run whenever it likes, or never.
             if !self.engine.runner.is_foreign() {
                 self.end(None);

@@ -421,6 +421,15 @@ impl Runner {
         true
     }
 
+    /// Whether this thread may still submit something.
+    pub(crate) fn admits(&self) -> bool {
+        match self.mode.load(Ordering::SeqCst) {
+            OPEN => true,
+            DRAINING => context::is_inside(self.id),
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.mode.load(Ordering::SeqCst) == OPEN
     }

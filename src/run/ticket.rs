@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::fmt;
 
-use super::{DRAINING, OPEN, Patience, Refused, Runner, context};
+use super::{Patience, Refused, Runner, context};
 use crate::sync::Arc;
-use crate::sync::atomic::Ordering;
 
 /// A pool, as this stage knows it: whatever it is, it has a runner.
 ///
@@ -48,10 +47,8 @@ impl<H: Host> Ticket<H> {
             true => Ticket { host: Arc::clone(host), stage: Stage::Queued },
             false => Ticket::new(host),
         };
-        match runner.mode.load(Ordering::SeqCst) {
-            OPEN => {}
-            DRAINING if inside => {}
-            _ => return Err(Refused::Shutdown),
+        if !runner.admits() {
+            return Err(Refused::Shutdown);
         }
         while let Stage::Admitted = ticket.stage {
             if runner.load.queue(bound) {

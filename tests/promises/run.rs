@@ -533,6 +533,42 @@ fn shutdown_from_eight_threads() {
     });
 }
 
+/// After `shutdown` some submissions still succeed: those whose results happen to be known, or in flight.
+#[test]
+fn what_is_known_is_refused_after_the_end_too() {
+    in_time(|| {
+        let (pool, gate) = (pool(1), Gate::default());
+        let func = Func::new("run::known", |n: u64| n);
+        pool.run(func.call(1)).unwrap();
+        // Its own tasks go on as if nothing had happened, hits included.
+        let inside = pool.spawn({
+            let (gate, func) = (gate.clone(), func.clone());
+            move || {
+                gate.pass();
+                *Pool::current().unwrap().run(func.call(1)).unwrap()
+            }
+        });
+        let in_flight = pool.submit(func.call(2));
+        thread::scope(|scope| {
+            let ending = scope.spawn(|| pool.shutdown());
+            // (What comes before the end is queued.)
+            until(|| pool.spawn(|| ()).is_done());
+            assert!(pool.submit(func.call(2)).wait().unwrap_err().is_shutdown());
+            gate.open();
+            ending.join().unwrap();
+        });
+        assert_eq!((*inside.wait().unwrap(), *in_flight.wait().unwrap()), (1, 2));
+        let ended = |result: Result<Arc<u64>, Error>| assert!(result.unwrap_err().is_shutdown());
+        ended(pool.submit(func.call(1)).wait());
+        ended(pool.try_submit(func.call(1)).unwrap().wait());
+        ended(pool.run(func.call(1)));
+        ended(pool.submit_all([func.call(1)])[0].wait());
+        ended(pool.map([func.call(1)]).next().unwrap());
+        assert_eq!(pool.get(&func.call(1)).as_deref(), Some(&1), "what is there can still be read");
+        assert_eq!(pool.stats().memory_hits, 1, "the nested one alone was a hit");
+    });
+}
+
 /// A callback of a cancelled task submits to the full queue, and waits for the place that its own task still holds.
 #[test]
 fn a_callback_of_a_cancelled_task_finds_its_place_free() {
