@@ -18,8 +18,10 @@
 //!
 //! - A [`Func`] is a function with an identity: a name, its types, and its code. [`memo`] makes one from a plain `fn`, and
 //!   digests its code; [`Func::new`] from a closure that captures nothing, for whose code a [`version`](Func::version) stands.
-//! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`].
-//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads.
+//! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`]. Arguments need `Serialize`, results
+//!   `Serialize + DeserializeOwned + Send + Sync` ([`memo`] has the whole list); they come as `Arc`.
+//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads. A
+//!   direct call of the function is a plain call, which nobody remembers.
 //! - A [`Task`] is the handle of one submission, for threads ([`Task::wait`]) and for futures (`.await`) alike.
 //!
 //! ```text
@@ -33,9 +35,9 @@
 //! 1. **One run.** For one key at most one computation is in flight, in all processes that share a directory. Everyone who
 //!    submitted it gets the same value, the same error, or the same panic. Errors and panics are not kept: the next submission
 //!    runs again. (Exceptions: [`refresh`](Call::refresh) and [`forget`](Pool::forget) end a key's run, and so does giving it
-//!    up; it may still be on its way when the next one starts. Between processes: [`single_flight(false)`](Disk::single_flight),
-//!    results that are not written, and two processes that seem to wait for each other, of which one computes for itself after
-//!    a tenth of a second.)
+//!    up; it may still be on its way when the next one starts. Between processes: [`single_flight(false)`](Disk::single_flight);
+//!    functions whose results stay in memory; and two processes that seem to wait for each other, of which one computes for
+//!    itself after a tenth of a second.)
 //! 2. **The pool owns the work.** Dropping a task, or a wait that times out, neither stops nor restarts it.
 //! 3. **No wait can hang.** A worker that waits for a queued task runs it itself, while its stack has room; one that waits
 //!    for a running task is replaced. A wait that would close a cycle fails, naming the calls in order.

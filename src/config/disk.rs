@@ -47,11 +47,11 @@ pub const COMPRESS_ABOVE: usize = 1024;
 ///
 /// # Results that can't be written
 ///
-/// Records hold no names of types, so a result whose `Deserialize` asks the format what comes next can't be read back:
-/// `serde_json::Value`, enums that are `untagged`, internally or adjacently tagged, structs with `flatten`,
-/// `skip_serializing_if` or `alias`. The first result of a function is decoded and compared before it is written. If it does
-/// not come back, that function's results stay in memory, which [`Event::NotStored`](crate::Event::NotStored) says once.
-/// Return another type (the JSON as a `String`, say), or make the function `in_memory`.
+/// What is written does not describe itself, so a result whose `Deserialize` asks what comes next can't be read back:
+/// `serde_json::Value`; enums that are `untagged`, internally or adjacently tagged; structs with `flatten` or `alias`, or that
+/// leave fields out (`skip_serializing_if`). The first result of a function is decoded and compared before it is written. If
+/// it does not come back, that function's results stay in memory, which [`Event::NotStored`](crate::Event::NotStored) says
+/// once. Return another type (the JSON as a `String`, say), or make the function `in_memory`.
 #[derive(Clone)]
 #[must_use = "settings do nothing until a pool is built with them"]
 pub struct Disk {

@@ -88,7 +88,7 @@ struct Glances {
     in_a_row: usize,
 }
 
-/// One look by who takes the results out.
+/// One look by whoever takes the results out.
 struct Glance {
     /// When it began, if it is timed.
     began: Option<Instant>,
