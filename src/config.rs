@@ -266,6 +266,10 @@ impl Builder {
     /// runtime must be there as long as the pool has work; what it drops when it ends fails with
     /// [`is_shutdown`](Error::is_shutdown).
     ///
+    /// To end the pool is to wait, so don't call [`Pool::shutdown`] in async code on the runtime's only thread: what it waits for
+    /// could not be polled. There the last handle is dropped without waiting, if work is left: that goes on, and is lost if the
+    /// runtime ends before.
+    ///
     /// # Examples
     ///
     /// ```

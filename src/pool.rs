@@ -25,8 +25,8 @@ use crate::sync::{Arc, now};
 /// A thread pool with a memory.
 ///
 /// Cheap to clone; clones are the same pool. When the last one goes, queued work is finished, results are written to the
-/// disk if there is one, and the threads are joined; dropped inside one of its own tasks, or with an
-/// [`Executor`](crate::Executor) of your own, it only begins to end.
+/// disk if there is one, and the threads are joined; dropped inside one of its own tasks, with an
+/// [`Executor`](crate::Executor) of your own, or on the only thread of a runtime that polls its bodies, it only begins to end.
 ///
 /// A pool in a `static` is never dropped, nor is any when the program leaves by `std::process::exit`. Call
 /// [`shutdown`](Self::shutdown) or [`flush`](Self::flush) before `main` ends, or the results that still wait to be written

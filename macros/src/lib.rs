@@ -78,7 +78,8 @@ use proc_macro::TokenStream;
 /// | the `Err` | `Into<Box<dyn Error + Send + Sync>>`; with `cache_errors`, `Serialize + DeserializeOwned`, too |
 ///
 /// Arguments enter the key as serde shows them: what is `#[serde(skip)]` does not, and a `HashSet` wants the wrapper
-/// [`key::Unordered`](key/struct.Unordered.html). Results that only a format which describes itself can hold
+/// [`key::Unordered`](key/struct.Unordered.html). A large argument that several calls share is hashed once in a
+/// [`key::Hashed`](key/struct.Hashed.html). Results that only a format which describes itself can hold
 /// (`serde_json::Value`, `untagged` or internally tagged enums, `flatten`) stay in memory:
 /// [`Disk`](struct.Disk.html#results-that-cant-be-written) says more. Results come as `Arc<R>`: read them with `*`.
 #[proc_macro_attribute]

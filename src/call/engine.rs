@@ -114,6 +114,17 @@ impl Engine {
         self.runner.close(refuse_all);
     }
 
+    /// Whether the pool may end only after this thread has polled what is left: it is the only one of an async runtime.
+    pub(crate) fn needs_this_thread(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        if self.spawner.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            return runtime.metrics().num_workers() == 1 && !self.runner.is_over();
+        }
+        false
+    }
+
     /// The function's tally in this pool.
     pub(super) fn tally(&self, identity: &'static Identity) -> Arc<Tally> {
         if let Some(tally) = self.tallies.read().get(&identity.id) {

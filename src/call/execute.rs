@@ -31,7 +31,7 @@ use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
 use crate::run::{Host, Lane, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, OnceLock, now};
+use crate::sync::{Arc, OnceLock, now, spawn};
 
 /// Which call a flight computes.
 #[derive(Debug)]
@@ -68,10 +68,12 @@ impl Keyed for Origin {
 pub(crate) struct Run<R: 'static> {
     pub(super) flight: Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
+    /// Dropped before what is the user's, where the whole run is: the last handle of its pool may be among that, and waits
+    /// until the last ticket has gone.
+    pub(super) ticket: Ticket<Engine>,
     /// `None`: a spawned closure, whose value is nobody else's.
     pub(super) core: Option<Handle<R>>,
     pub(super) attempts: Attempts<R>,
-    pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
     /// The disk had a record of it that could not be decoded.
     pub(super) doubtful: bool,
@@ -114,7 +116,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
     /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
-    fn abandon(self) {
+    pub(super) fn abandon(self) {
         let _frame = context::enter(frame(&self.flight));
         let _ = contain(|| drop(self));
     }
@@ -452,6 +454,16 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
     pub(super) fn queue(self: &Arc<Self>, lane: Lane) {
         if let Err(error) = self.origin.runner().push(Arc::clone(self) as _, lane) {
             self.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        }
+    }
+
+    /// The same, from the thread that keeps the time: an executor may run it right where it is given to it.
+    pub(super) fn queue_from_timer(self: &Arc<Self>, lane: Lane) {
+        let flight = Arc::clone(self);
+        let queue = move || flight.queue(lane);
+        if !self.origin.runner().is_foreign() || spawn("memopool-queue".into(), None, queue.clone()).is_err()
+        {
+            queue();
         }
     }
 

@@ -29,7 +29,8 @@ use crate::sync::{Arc, Mutex};
 /// that digests the code.
 ///
 /// Arguments need `Serialize + Send + 'static`, with [`retries`](Self::retries) `Clone`, too. (They enter the key as serde
-/// shows them: what is `#[serde(skip)]` does not; sets want [`key::Unordered`](crate::key::Unordered).) Results need
+/// shows them: what is `#[serde(skip)]` does not; sets want [`key::Unordered`](crate::key::Unordered), large
+/// ones that are handed on [`key::Hashed`](crate::key::Hashed).) Results need
 /// `Serialize + DeserializeOwned + Send + Sync + 'static`; [`in_memory`](crate::Named::in_memory) frees them of serde. Some
 /// can't go to disk, and stay in memory: see [`Disk`](crate::Disk#results-that-cant-be-written). They come as `Arc<R>`: read
 /// them with `*`.

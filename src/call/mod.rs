@@ -244,8 +244,9 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
-        engine.displaced(slot.hash(), displaced, Some(fate));
+        if displaced.is_some() {
+            engine.history.note(slot.hash(), if self.refresh { Fate::Refreshed } else { Fate::Expired });
+        }
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);
@@ -264,6 +265,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
                 });
+                // Its `Drop` may submit this very call: by now there is somebody who runs it.
+                engine.displaced(slot.hash(), displaced, None);
                 return Ok(Task::in_flight(flight, 0, None));
             }
             Claim::Hit(hit) => Peek::Hit(hit),
@@ -271,6 +274,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         };
         // Somebody was faster between the look and the claim.
         drop(ticket);
+        engine.displaced(slot.hash(), displaced, None);
         match self.settle(engine, &tally, slot, found) {
             Some(task) => Ok(task),
             None => unreachable!("a claim that does not lead has found something"),

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::KeyRef;
 use super::engine::{Engine, Spiller};
-use super::execute::{Run, frame};
+use super::execute::{CallFlight, Run, frame};
 use super::explain::Explain;
 use super::format::KeptError;
 use super::func::{Core, Handle};
@@ -51,6 +51,7 @@ use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
+use crate::run::wait_graph::AnyNode;
 use crate::run::{Lane, context, graph};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
@@ -214,7 +215,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.guard.fail(Err(Error::cancelled()));
         }
         match next {
-            None => self.requeue(),
+            None => self.requeue(CallFlight::queue),
             Some(holder) => {
                 Parked { run: self, holder, since: now(), pause: FIRST_LOOK, nested: None }.ask_again()
             }
@@ -222,20 +223,18 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// It counts as queued again: a bound on the queue that holds for the first look only would be none.
-    fn requeue(mut self) {
+    fn requeue(mut self, queue: impl FnOnce(&Arc<CallFlight<R>>, Lane)) {
         self.ticket.wait_again();
-        let (engine, flight, lane) = (Arc::clone(self.engine()), Arc::clone(&self.flight), self.stage.lane());
+        let (flight, lane) = (Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
             return;
         }
-        let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);
-        let reason = match pushed {
-            Err(error) => format!("no thread can be started: {error}"),
-            Ok(()) if engine.runner.is_starving() => "all threads of the pool wait".to_owned(),
-            Ok(()) => return,
-        };
-        flight.cell.finish(Err(Error::full(reason)));
+        queue(&flight, lane);
+        // Whoever began to wait for it while it needed no thread has not been told that there is none.
+        if graph().is_hopeless(&[Arc::clone(&flight) as AnyNode]) {
+            flight.cell.finish(Err(Error::full("all threads of the pool wait")));
+        }
     }
 }
 
@@ -338,14 +337,11 @@ impl<R: Send + Sync + 'static> Parked<R> {
 
 impl<R: Send + Sync + 'static> Alarm for Parked<R> {
     fn ring(mut self: Box<Self>) {
-        if self.run.flight.cell.is_done() {
-            return;
-        }
-        let Some(tier) = self.run.engine().disk.clone() else { return };
-        if self.run.engine().runner.is_refusing() {
-            // Dropped unrun: its waiters are told that the pool has ended.
-            return;
-        }
+        let over = self.run.flight.cell.is_done() || self.run.engine().runner.is_refusing();
+        let Some(tier) = self.run.engine().disk.clone().filter(|_| !over) else {
+            // Whoever still waits for it is told that the pool has ended.
+            return self.run.abandon();
+        };
         if self.is_free(&tier) {
             if self.run.stage == Stage::Compute
                 && let Some(key) = self.run.flight.origin.digest()
@@ -354,7 +350,7 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);
-            return run.requeue();
+            return run.requeue(CallFlight::queue_from_timer);
         }
         self.ask_again();
     }

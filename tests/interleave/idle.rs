@@ -46,6 +46,32 @@ impl Jobs {
         self.idle.wake_all();
     }
 
+    /// Says that one is too many, and wakes nobody for it.
+    pub(crate) fn one_too_many(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes jobs until so many have been taken in all, unless it is the one that is too many. Returns whether it was.
+    pub(crate) fn serve(&self, taken: &AtomicUsize, all: usize) -> bool {
+        loop {
+            if self.stop.swap(false, Ordering::SeqCst) {
+                return true;
+            }
+            let look = self.idle.look(
+                || self.pop(),
+                || self.left.load(Ordering::SeqCst) > 0,
+                || self.stop.load(Ordering::SeqCst) || taken.load(Ordering::SeqCst) == all,
+                || now() + Duration::from_secs(1000),
+            );
+            if matches!(look, Look::Found(())) && taken.fetch_add(1, Ordering::SeqCst) + 1 == all {
+                self.idle.wake_all();
+            }
+            if taken.load(Ordering::SeqCst) == all {
+                return false;
+            }
+        }
+    }
+
     /// Looks until it has found one.
     pub(crate) fn take(&self) {
         while !self.look(false) {}

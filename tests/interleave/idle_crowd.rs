@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checker::sync::atomic::{AtomicUsize, Ordering};
 use crate::explore;
 use crate::idle::Jobs;
 use crate::support::{join, spawn};
@@ -51,5 +52,31 @@ fn who_leaves_takes_no_job_along() {
             jobs.push();
         }
         join(other);
+    });
+}
+
+/// A body that waited comes back, so that one worker is too many: of two tasks that are submitted then one is left lying.
+///
+/// ```text
+/// submitter        one of two workers              the other
+/// ---------        ------------------              ---------
+/// one too many   · search, sleep                 · search, sleep
+/// queue a job    · woken for it; leaves            woken in its place
+/// queue another                                    takes both
+/// ```
+#[test]
+fn who_is_woken_and_leaves_wakes_another() {
+    explore(|| {
+        let (jobs, taken) = (Arc::new(Jobs::default()), Arc::new(AtomicUsize::new(0)));
+        let workers = [0, 1].map(|_| {
+            let (jobs, taken) = (Arc::clone(&jobs), Arc::clone(&taken));
+            spawn(move || jobs.serve(&taken, 2))
+        });
+        jobs.one_too_many();
+        jobs.push();
+        jobs.push();
+        let left = workers.into_iter().map(join).filter(|left| *left).count();
+        assert!(left <= 1);
+        assert_eq!(taken.load(Ordering::SeqCst), 2);
     });
 }
