@@ -21,7 +21,6 @@ use crate::run::context;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 
-use crate::sync::{Arc, now};
 /// A thread pool with a memory.
 ///
 /// Cheap to clone; clones are the same pool. When the last one goes, queued work is finished, results are written to the
@@ -98,8 +97,8 @@ impl Pool {
         self.engine.stats_by_func()
     }
 
-    /// Changes how many workers run at once: see [`Builder::threads`]. More start as they are needed; what runs is
-    /// never interrupted, so fewer take effect as bodies end. A hard cap below the new width is raised to it.
+    /// Changes how many workers run at once: see [`Builder::threads`](crate::Builder::threads). More start as they are needed;
+    /// what runs is never interrupted, so fewer take effect as bodies end. A hard cap below the new width is raised to it.
     ///
     /// # Errors
     ///
