@@ -291,7 +291,8 @@ impl Builder {
         self
     }
 
-    /// Where `ttl` takes the time from. Default: [`SystemClock`].
+    /// Where `ttl` takes the time from. Default: [`SystemClock`]. A panic in it is caught and told once
+    /// ([`Event::HookPanicked`](crate::Event::HookPanicked)); the system's time is taken instead.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
+use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::Permit;
 use crate::memo::history::Fate;
@@ -29,9 +30,9 @@ use crate::observe::Span;
 use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
-use crate::run::{Host, Lane, Runner, Ticket, Unit};
+use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, OnceLock, now, spawn};
+use crate::sync::{Arc, OnceLock, now};
 
 /// Which call a flight computes.
 #[derive(Debug)]
@@ -339,8 +340,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             Ok(value) => {
                 count(&tally.computed);
                 let joined = u64::from(self.flight.cell.interests() - 1);
-                tally.compute_nanos.fetch_add(nanos(took), Ordering::Relaxed);
-                tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
+                add_up(&tally.compute_nanos, nanos(took));
+                add_up(&tally.joined_nanos, nanos(took).saturating_mul(joined));
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
                 let keep = self.keep_value(&value, took, permit.as_deref());
@@ -448,31 +449,6 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
     /// Whether the body of `frame`, which waits for it, could run it on top of its own stack.
     pub(crate) fn can_be_helped(&self, frame: &Frame) -> bool {
         self.origin.runner().id == frame.body.runner().id && !self.timed && context::has_room()
-    }
-
-    /// Gives its armed job to the pool's threads.
-    pub(super) fn queue(self: &Arc<Self>, lane: Lane) {
-        if let Err(error) = self.origin.runner().push(Arc::clone(self) as _, lane) {
-            self.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
-    }
-
-    /// The same, from the thread that keeps the time: an executor may run it right where it is given to it.
-    pub(super) fn queue_from_timer(self: &Arc<Self>, lane: Lane) {
-        let flight = Arc::clone(self);
-        let queue = move || flight.queue(lane);
-        if !self.origin.runner().is_foreign() || spawn("memopool-queue".into(), None, queue.clone()).is_err()
-        {
-            queue();
-        }
-    }
-
-    /// The same, if it is in no queue because a body was to run it, which can't: there was just room for that where it was
-    /// submitted, and is none where it is waited for.
-    pub(crate) fn queue_if_kept(self: &Arc<Self>) {
-        if self.kept.load(Ordering::Relaxed) && self.kept.swap(false, Ordering::Relaxed) {
-            self.queue(Lane::Ordinary);
-        }
     }
 }
 

@@ -253,7 +253,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                 let place = Place { table: Arc::clone(&engine.slots), generation };
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
                 let Call { core, args, start, refresh, .. } = self;
-                engine.spiller(core.owner(), || storage::spiller(core.clone()));
+                engine.spiller(core.owner(), || storage::spiller(&core));
                 let (stage, doubtful) = match looked {
                     Glance::InVain { doubtful } => (Stage::Claim, doubtful),
                     _ => (engine.first_stage(core.format.is_some(), refresh), false),

@@ -33,8 +33,8 @@ use super::KeyRef;
 use super::engine::{Engine, Spiller};
 use super::execute::{CallFlight, Run, frame};
 use super::explain::Explain;
-use super::format::KeptError;
-use super::func::{Core, Handle};
+use super::format::{Format, KeptError};
+use super::func::Core;
 use super::key::Key;
 use crate::contain::contain;
 use crate::error::Error;
@@ -398,13 +398,10 @@ impl Unkept {
 /// Encodes a value for the disk.
 pub(super) fn encode<R: Send + Sync + 'static>(
     tier: &Tier,
-    core: &Core<R>,
+    format: &Format<R>,
     value: &R,
     checked: bool,
 ) -> Result<Kept, Unkept> {
-    let Some(format) = core.format else {
-        return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
-    };
     let (encoded, packed, written) = tier.sink(|sink| {
         let encoded = contain(|| {
             let encoded = (format.encode)(value, sink)?;
@@ -435,9 +432,9 @@ pub(super) fn error(tier: &Tier, error: KeptError) -> Option<Kept> {
     Some(Kept { packed: packed.ok()?, encoded, is_error: true })
 }
 
-/// What the writer is given.
-pub(super) fn put<R>(
-    core: &Core<R>,
+/// What the writer is given. `digest`: of the function, with its state.
+pub(super) fn put(
+    digest: &[u8; 32],
     kept: Kept,
     expires: u64,
     cost: u64,
@@ -445,7 +442,7 @@ pub(super) fn put<R>(
     now: u64,
     permit: Permit,
 ) -> Put {
-    let [a, b, c, d, e, f, g, h, ..] = core.digest;
+    let [a, b, c, d, e, f, g, h, ..] = *digest;
     Put {
         function: [a, b, c, d, e, f, g, h],
         shape: kept.encoded.shape,
@@ -460,26 +457,27 @@ pub(super) fn put<R>(
     }
 }
 
-/// How a result of that function is written when it leaves the memory.
-pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
-    Arc::new(move |tier, slot, entry, now| {
+/// How a result of that function is written when it leaves the memory, if it ever is.
+pub(super) fn spiller<R: Send + Sync + 'static>(core: &Core<R>) -> Option<Spiller> {
+    let (identity, digest, format) = (core.identity, core.digest, core.format?);
+    Some(Arc::new(move |tier, slot, entry, now| {
         let fresh = is_fresh(entry.expires, now);
         let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
-        let key = *KeyRef { slot: *slot, identity: core.identity }.key().as_bytes();
+        let key = *KeyRef { slot: *slot, identity }.key().as_bytes();
         let tally = &entry.tally;
         // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
-        if tally.unstorable.load(Ordering::Relaxed) || !tier.takes_evicted_of(&key, &core.digest) {
+        if tally.unstorable.load(Ordering::Relaxed) || !tier.takes_evicted_of(&key, &digest) {
             return;
         }
-        match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
+        match encode(tier, &format, value, tally.checked.load(Ordering::Relaxed)) {
             Ok(kept) => {
                 if let Packed::Bytes { .. } = kept.packed {
                     tally.checked.store(true, Ordering::Relaxed);
                 }
                 let permit = tier.permit_evicted(key);
-                tier.put(put(&core, kept, entry.expires, entry.cost, tally, now, permit));
+                tier.put(put(&digest, kept, entry.expires, entry.cost, tally, now, permit));
             }
             Err(unkept) => unkept.tell(tier, tally),
         }
-    })
+    }))
 }
