@@ -45,7 +45,7 @@ use proc_macro::TokenStream;
 /// | `version = "2"` | stands in for the code digest: results stay valid until you change it |
 /// | `name = "lex"` | replaces the path of the function in its identity, so that it may be moved |
 /// | `ttl = "1h"` | a result is good for this long (`ms`, `s`, `m`, `h`, `d`, also `"1h30m"`) |
-/// | `ignore(arg, …)` | these arguments are not part of the identity: progress bars, handles |
+/// | `ignore(arg, …)` | the values of these arguments are not part of the key: progress bars, handles |
 /// | `deps(other, …)` | the code digests of these memoized functions, and of theirs, join the identity |
 /// | `in_memory` | the result need not be serialisable, and never leaves memory |
 /// | `cache_errors` | an `Err` is stored like a value |
