@@ -24,7 +24,7 @@ use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
 use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
-use crate::memo::disk::put::Permit;
+use crate::memo::disk::put::{Hold, Permit};
 use crate::memo::history::Fate;
 use crate::observe::Span;
 use crate::run::context::{self, Body, Entered, Frame};
@@ -47,6 +47,8 @@ pub(crate) struct Origin {
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
     pub(crate) sleeper: Sleeper,
+    /// Its claim among the processes of the directory.
+    pub(crate) hold: Hold,
     /// Opened where it was submitted, entered where it runs.
     pub(crate) span: Span,
 }
@@ -62,6 +64,10 @@ impl Keyed for Origin {
 
     fn key(&self) -> Option<&SlotKey> {
         self.key.as_ref().map(|key| &key.slot)
+    }
+
+    fn ended(&self) {
+        self.hold.end();
     }
 }
 
@@ -399,6 +405,7 @@ impl Origin {
             from_disk: AtomicBool::new(false),
             course: Course::default(),
             sleeper: Sleeper::default(),
+            hold: Hold::default(),
             span,
         }
     }

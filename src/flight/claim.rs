@@ -240,6 +240,14 @@ impl<E, F> Slot<E, F> {
         self.generation
     }
 
+    /// The run that was in flight.
+    pub(crate) fn running(&self) -> Option<&F> {
+        match &self.state {
+            State::Running(flight) => Some(flight),
+            State::Done(_) => None,
+        }
+    }
+
     /// The kept result, if it had one.
     pub(crate) fn into_entry(self) -> Option<E> {
         match self.state {
