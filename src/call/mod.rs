@@ -244,8 +244,14 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        if displaced.is_some() {
-            engine.history.note(slot.hash(), if self.refresh { Fate::Refreshed } else { Fate::Expired });
+        if let Some(displaced) = &displaced {
+            let fate = match displaced.is_run() {
+                _ if self.refresh => Fate::Refreshed,
+                // It could not be joined.
+                true => Fate::GivenUp,
+                false => Fate::Expired,
+            };
+            engine.history.note(slot.hash(), fate);
         }
         let found = match claim {
             Claim::Leader(generation) => {

@@ -240,6 +240,11 @@ impl<E, F> Slot<E, F> {
         self.generation
     }
 
+    /// Whether it was a run, not a kept result.
+    pub(crate) fn is_run(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
     /// The kept result, if it had one.
     pub(crate) fn into_entry(self) -> Option<E> {
         match self.state {

@@ -221,7 +221,8 @@ impl<R: Send + Sync + 'static> Task<R> {
             Withdrawn::TooLate => return false,
             // A body that is asleep can't see it.
             Withdrawn::GivenUp => flight.origin.sleeper.wake(),
-            Withdrawn::Shared | Withdrawn::NeverRuns => {}
+            Withdrawn::NeverRuns => flight.origin.never_ran(),
+            Withdrawn::Shared => {}
         }
         count(&flight.origin.tally.cancelled);
         true
