@@ -65,6 +65,8 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
             }
         };
         if flight.cell.finish_early(Err(error.clone()), elsewhere) {
+            // Other processes need not wait until the body is over.
+            flight.origin.hold.end();
             // A body that is asleep can't see it.
             flight.origin.sleeper.wake();
             count(&tally.failed);

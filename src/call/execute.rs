@@ -24,15 +24,15 @@ use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
 use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
-use crate::memo::disk::put::Permit;
+use crate::memo::disk::put::{Hold, Permit};
 use crate::memo::history::Fate;
 use crate::observe::Span;
 use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
-use crate::run::{Host, Lane, Runner, Ticket, Unit};
+use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, OnceLock, now, spawn};
+use crate::sync::{Arc, OnceLock, now};
 
 /// Which call a flight computes.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct Origin {
     pub(crate) from_disk: AtomicBool,
     pub(crate) course: Course,
     pub(crate) sleeper: Sleeper,
+    /// Its claim among the processes of the directory.
+    pub(crate) hold: Hold,
     /// Opened where it was submitted, entered where it runs.
     pub(crate) span: Span,
 }
@@ -62,6 +64,10 @@ impl Keyed for Origin {
 
     fn key(&self) -> Option<&SlotKey> {
         self.key.as_ref().map(|key| &key.slot)
+    }
+
+    fn ended(&self) {
+        self.hold.end();
     }
 }
 
@@ -400,6 +406,7 @@ impl Origin {
             from_disk: AtomicBool::new(false),
             course: Course::default(),
             sleeper: Sleeper::default(),
+            hold: Hold::default(),
             span,
         }
     }
@@ -450,31 +457,6 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
     /// Whether the body of `frame`, which waits for it, could run it on top of its own stack.
     pub(crate) fn can_be_helped(&self, frame: &Frame) -> bool {
         self.origin.runner().id == frame.body.runner().id && !self.timed && context::has_room()
-    }
-
-    /// Gives its armed job to the pool's threads.
-    pub(super) fn queue(self: &Arc<Self>, lane: Lane) {
-        if let Err(error) = self.origin.runner().push(Arc::clone(self) as _, lane) {
-            self.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
-    }
-
-    /// The same, from the thread that keeps the time: an executor may run it right where it is given to it.
-    pub(super) fn queue_from_timer(self: &Arc<Self>, lane: Lane) {
-        let flight = Arc::clone(self);
-        let queue = move || flight.queue(lane);
-        if !self.origin.runner().is_foreign() || spawn("memopool-queue".into(), None, queue.clone()).is_err()
-        {
-            queue();
-        }
-    }
-
-    /// The same, if it is in no queue because a body was to run it, which can't: there was just room for that where it was
-    /// submitted, and is none where it is waited for.
-    pub(crate) fn queue_if_kept(self: &Arc<Self>) {
-        if self.kept.load(Ordering::Relaxed) && self.kept.swap(false, Ordering::Relaxed) {
-            self.queue(Lane::Ordinary);
-        }
     }
 }
 

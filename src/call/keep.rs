@@ -56,7 +56,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         }
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
-                disk.put(storage::put(&core.digest, kept, expires, cost, tally, self.engine.now(), *permit));
+                let permit = permit.with(self.flight.origin.hold.take());
+                disk.put(storage::put(&core.digest, kept, expires, cost, tally, self.engine.now(), permit));
             }
         };
         let Some(weight) = weight else {

@@ -244,15 +244,13 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        if let Some(displaced) = &displaced {
-            let fate = match displaced.is_run() {
-                _ if self.refresh => Fate::Refreshed,
-                // It could not be joined.
-                true => Fate::GivenUp,
-                false => Fate::Expired,
-            };
-            engine.history.note(slot.hash(), fate);
-        }
+        let fate = match displaced.as_ref().and_then(|slot| slot.running()) {
+            _ if self.refresh => Fate::Refreshed,
+            // It could not be joined.
+            Some(_) => Fate::GivenUp,
+            None => Fate::Expired,
+        };
+        engine.note_displaced(slot.hash(), &displaced, fate);
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);
@@ -272,7 +270,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     None => unreachable!("a call has a core"),
                 });
                 // Its `Drop` may submit this very call: by now there is somebody who runs it.
-                engine.displaced(slot.hash(), displaced, None);
+                engine.drop_displaced(slot.hash(), displaced);
                 return Ok(Task::in_flight(flight, 0, None));
             }
             Claim::Hit(hit) => Peek::Hit(hit),
@@ -280,7 +278,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         };
         // Somebody was faster between the look and the claim.
         drop(ticket);
-        engine.displaced(slot.hash(), displaced, None);
+        engine.drop_displaced(slot.hash(), displaced);
         match self.settle(engine, &tally, slot, found) {
             Some(task) => Ok(task),
             None => unreachable!("a claim that does not lead has found something"),
@@ -355,7 +353,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Some(tier) if self.core.format.is_some() => tier.forget(self.key_ref(slot).key().as_bytes()),
             _ => Ok(()),
         };
-        engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
+        engine.displaced(slot.hash(), engine.slots.remove(slot), Fate::Forgotten);
         forgotten
     }
 
@@ -447,14 +445,16 @@ fn read(entry: &Entry, now: u64) -> Option<Read> {
 
 /// A run that can be joined.
 fn join<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<(Arc<CallFlight<R>>, Interest)> {
-    let flight = Arc::clone(&flight.flight).downcast::<CallFlight<R>>().ok()?;
+    let flight: Arc<dyn Any + Send + Sync> = Arc::clone(&flight.flight) as _;
+    let flight = flight.downcast::<CallFlight<R>>().ok()?;
     let interest = flight.cell.join()?;
     Some((flight, interest))
 }
 
 /// Whether a run could be joined.
 fn is_open<R: Send + Sync + 'static>(flight: &AnyFlight) -> Option<()> {
-    let flight = flight.flight.downcast_ref::<CallFlight<R>>()?;
+    let flight: &dyn Any = &*flight.flight;
+    let flight = flight.downcast_ref::<CallFlight<R>>()?;
     flight.cell.is_open().then_some(())
 }
 

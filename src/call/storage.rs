@@ -24,7 +24,8 @@
 //! The value is encoded once, by the worker that computed it: the size of that is its weight, the bytes go to the writer.
 //! Of each function one value is decoded and encoded again first; so is every value in whose place lay a record that could
 //! not be decoded: else what never comes back would be written again by each process.
-//! The claim goes with them and is released when they can be read.
+//! The claim goes with them and is released when they can be read. A run that nobody waits for any more (over its timeout,
+//! cancelled, forgotten) gives it back at once, though its body goes on: its result will not be written.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -124,27 +125,32 @@ impl<R: Send + Sync + 'static> Run<R> {
                 return Next::Requeue;
             }
         }
-        let mut claim = None;
         if self.stage == Stage::Forget {
             // If the disk can't be told, it tells of that itself.
             let _ = tier.forget(&key);
         }
         if self.stage == Stage::Claim {
-            match tier.claim(&key) {
+            let claimed = match tier.claim(&key) {
                 Some(Claim::Held(holder)) => return Next::Await(holder),
-                Some(Claim::Ours(token)) => claim = Some(token),
-                Some(Claim::Full) | None => {}
-            }
+                Some(Claim::Ours(token)) => {
+                    self.flight.origin.hold.keep(token);
+                    true
+                }
+                Some(Claim::Full) | None => false,
+            };
             // Without a claim nobody has kept others from writing, so that one look is as good as two.
-            if claim.is_some() || !looks {
+            if claimed || !looks {
                 match self.look(&tier, &core, &key) {
-                    Found::Value(outcome, meta) => return Next::Found(outcome, meta),
+                    Found::Value(outcome, meta) => {
+                        self.flight.origin.hold.end();
+                        return Next::Found(outcome, meta);
+                    }
                     Found::Nothing(fate) => self.lacks(fate),
                 }
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(Box::new(tier.permit(key, claim).doubting(self.doubtful)));
+        self.permit = Some(Box::new(tier.permit(key).doubting(self.doubtful)));
         Next::Compute
     }
 
@@ -346,7 +352,7 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
             if self.run.stage == Stage::Compute
                 && let Some(key) = self.run.flight.origin.digest()
             {
-                self.run.permit = Some(Box::new(tier.permit(*key, None)));
+                self.run.permit = Some(Box::new(tier.permit(*key)));
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);

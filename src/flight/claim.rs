@@ -240,9 +240,12 @@ impl<E, F> Slot<E, F> {
         self.generation
     }
 
-    /// Whether it was a run, not a kept result.
-    pub(crate) fn is_run(&self) -> bool {
-        matches!(self.state, State::Running(_))
+    /// The run that was in flight.
+    pub(crate) fn running(&self) -> Option<&F> {
+        match &self.state {
+            State::Running(flight) => Some(flight),
+            State::Done(_) => None,
+        }
     }
 
     /// The kept result, if it had one.

@@ -23,9 +23,15 @@ pub(crate) type Outcome<R> = Result<Arc<R>, Error>;
 /// A run in flight as the slot table holds it: results of all types side by side.
 #[derive(Clone)]
 pub(crate) struct AnyFlight {
-    pub(crate) flight: Arc<dyn Any + Send + Sync>,
+    pub(crate) flight: Arc<dyn AnyRun>,
     /// Which function's run it is.
     pub(crate) owner: u32,
+}
+
+/// A run of any type of result.
+pub(crate) trait AnyRun: Any + Send + Sync {
+    /// Its generation has ended: nobody is to wait for what it still does.
+    fn ended(&self);
 }
 
 /// One run: its cell, and which call (`O`, its origin) it computes.
@@ -49,6 +55,19 @@ pub(crate) struct Flight<O, R, J> {
 pub(crate) trait Keyed {
     type Key;
     fn key(&self) -> Option<&Self::Key>;
+    /// The run is over, or its generation has ended: what keeps others from the key is let go. Any number of times.
+    fn ended(&self);
+}
+
+impl<O, R, J> AnyRun for Flight<O, R, J>
+where
+    O: Keyed + Send + Sync + 'static,
+    R: Send + Sync + 'static,
+    J: Send + 'static,
+{
+    fn ended(&self) {
+        self.origin.ended();
+    }
 }
 
 impl<O: Keyed, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
@@ -60,6 +79,7 @@ impl<O: Keyed, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
     }
 
     fn finish(&self, outcome: Outcome<R>) -> bool {
+        self.origin.ended();
         self.cell.finish(outcome)
     }
 

@@ -219,9 +219,16 @@ impl<R: Send + Sync + 'static> Task<R> {
         let State::InFlight { flight, .. } = &self.state else { return false };
         match withdrawn {
             Withdrawn::TooLate => return false,
-            // A body that is asleep can't see it.
-            Withdrawn::GivenUp => flight.origin.sleeper.wake(),
-            Withdrawn::NeverRuns => flight.origin.never_ran(),
+            Withdrawn::GivenUp => {
+                flight.origin.hold.end();
+                // A body that is asleep can't see it.
+                flight.origin.sleeper.wake();
+            }
+            // (Where it waits for something it may lie for long yet.)
+            Withdrawn::NeverRuns => {
+                flight.origin.hold.end();
+                flight.origin.never_ran();
+            }
             Withdrawn::Shared => {}
         }
         count(&flight.origin.tally.cancelled);

@@ -14,9 +14,9 @@ use crate::sync::now;
 /// A queue of jobs that are all alike, and the workers that look for them.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    left: AtomicUsize,
-    idle: Idle,
-    stop: AtomicBool,
+    pub(crate) left: AtomicUsize,
+    pub(crate) idle: Idle,
+    pub(crate) stop: AtomicBool,
 }
 
 impl Jobs {
@@ -25,7 +25,7 @@ impl Jobs {
         self.idle.wake_one();
     }
 
-    fn pop(&self) -> Option<()> {
+    pub(crate) fn pop(&self) -> Option<()> {
         self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok().map(drop)
     }
 
@@ -44,32 +44,6 @@ impl Jobs {
     pub(crate) fn stop_all(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.idle.wake_all();
-    }
-
-    /// Says that one is too many, and wakes nobody for it.
-    pub(crate) fn one_too_many(&self) {
-        self.stop.store(true, Ordering::SeqCst);
-    }
-
-    /// Takes jobs until so many have been taken in all, unless it is the one that is too many. Returns whether it was.
-    pub(crate) fn serve(&self, taken: &AtomicUsize, all: usize) -> bool {
-        loop {
-            if self.stop.swap(false, Ordering::SeqCst) {
-                return true;
-            }
-            let look = self.idle.look(
-                || self.pop(),
-                || self.left.load(Ordering::SeqCst) > 0,
-                || self.stop.load(Ordering::SeqCst) || taken.load(Ordering::SeqCst) == all,
-                || now() + Duration::from_secs(1000),
-            );
-            if matches!(look, Look::Found(())) && taken.fetch_add(1, Ordering::SeqCst) + 1 == all {
-                self.idle.wake_all();
-            }
-            if taken.load(Ordering::SeqCst) == all {
-                return false;
-            }
-        }
     }
 
     /// Looks until it has found one.

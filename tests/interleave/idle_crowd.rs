@@ -1,11 +1,42 @@
 //! Several workers that look for jobs: too many steps for an exhaustive search.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checker::sync::atomic::{AtomicUsize, Ordering};
 use crate::explore;
 use crate::idle::Jobs;
+use crate::run::idle::Look;
 use crate::support::{join, spawn};
+use crate::sync::now;
+
+impl Jobs {
+    /// Says that one is too many, and wakes nobody for it.
+    fn one_too_many(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes jobs until so many have been taken in all, unless it is the one that is too many. Returns whether it was.
+    fn serve(&self, taken: &AtomicUsize, all: usize) -> bool {
+        loop {
+            if self.stop.swap(false, Ordering::SeqCst) {
+                return true;
+            }
+            let look = self.idle.look(
+                || self.pop(),
+                || self.left.load(Ordering::SeqCst) > 0,
+                || self.stop.load(Ordering::SeqCst) || taken.load(Ordering::SeqCst) == all,
+                || now() + Duration::from_secs(1000),
+            );
+            if matches!(look, Look::Found(())) && taken.fetch_add(1, Ordering::SeqCst) + 1 == all {
+                self.idle.wake_all();
+            }
+            if taken.load(Ordering::SeqCst) == all {
+                return false;
+            }
+        }
+    }
+}
 
 /// Of two tasks one waits until the other has run, although a thread is free.
 ///

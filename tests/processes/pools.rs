@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use memopool::{Disk, Func, Pool, Source, Task};
 
@@ -163,5 +164,104 @@ fn the_clock_runs_no_body() {
         assert_eq!(*second.wait().expect("a value"), 1);
         let named = named.lock().expect("no panic").clone();
         assert!(named[1].as_ref().is_none_or(|name| !name.ends_with("-timer")), "{named:?}");
+    });
+}
+
+/// Until what was submitted is computed, or set aside.
+fn await_rest(pool: &Pool) {
+    while pool.stats().queued + pool.stats().running > 0 {
+        thread::yield_now();
+    }
+}
+
+/// How a caller leaves a run whose body goes on.
+#[derive(Debug, Clone, Copy)]
+enum Leaving {
+    Timeout,
+    Cancel,
+}
+
+/// One whose first body goes on, though nobody waits for it any more.
+fn leave(pool: &Pool, func: &Func<u64, u64>, begun: &Receiver<()>, leaving: Leaving) {
+    let task = match leaving {
+        Leaving::Timeout => pool.submit(func.clone().timeout(Duration::from_millis(1)).call(21)),
+        Leaving::Cancel => pool.submit(func.call(21)),
+    };
+    begun.recv().expect("it begins");
+    match leaving {
+        Leaving::Timeout => assert!(task.wait().expect_err("its body hangs").is_timeout()),
+        Leaving::Cancel => assert!(task.cancel()),
+    }
+}
+
+/// A body that hangs in one process hangs all processes that ask for the same, though its timeout is long over.
+#[test]
+fn what_goes_on_unwanted_keeps_nobody_waiting() {
+    in_time(|| {
+        for leaving in [Leaving::Timeout, Leaving::Cancel] {
+            let place = Place::new();
+            let (one, two) = (pool(&place), pool(&place));
+            let (func, stage, begun, end) = staged();
+            leave(&one, &func, &begun, leaving);
+            assert_eq!(source(&two.submit(func.call(21))), Some(Source::Computed), "{leaving:?}");
+            end.send(true).expect("it listens");
+            drop(one);
+            assert_eq!(stage.runs.load(Ordering::SeqCst), 2, "{leaving:?}");
+            assert_eq!(pool(&place).get(&func.call(21)).as_deref(), Some(&42), "{leaving:?}");
+        }
+    });
+}
+
+/// Who asks again after a timeout computes beside other processes; or the first body, when it ends at last, gives the key of
+/// the second away.
+#[test]
+fn who_asks_again_has_the_key_until_it_is_computed() {
+    in_time(|| {
+        for leaving in [Leaving::Timeout, Leaving::Cancel] {
+            let place = Place::new();
+            let (one, two) = (pool(&place), pool(&place));
+            let (func, stage, begun, end) = staged();
+            leave(&one, &func, &begun, leaving);
+            let (again, ends) = channel();
+            *stage.first.lock().expect("no panic under this lock") = Some(ends);
+            let second = one.submit(func.call(21));
+            begun.recv().expect("it begins");
+            end.send(true).expect("it listens");
+            while one.stats().running > 1 {
+                thread::yield_now();
+            }
+            let other = two.submit(func.call(21));
+            await_rest(&two);
+            assert!(!other.is_done(), "{leaving:?}");
+            again.send(true).expect("it listens");
+            let sources = (source(&second), source(&other));
+            assert_eq!(sources, (Some(Source::Computed), Some(Source::Disk)), "{leaving:?}");
+            assert_eq!(stage.runs.load(Ordering::SeqCst), 2, "{leaving:?}");
+        }
+    });
+}
+
+/// A result that was forgotten while it was computed is computed anew by each process that asks.
+#[test]
+fn what_is_forgotten_under_way_is_computed_once_more() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let (func, stage, begun, end) = staged();
+        let first = one.submit(func.call(21));
+        begun.recv().expect("it begins");
+        one.forget(&func.call(21)).expect("the disk works");
+        let (again, ends) = channel();
+        *stage.first.lock().expect("no panic under this lock") = Some(ends);
+        let second = one.submit(func.call(21));
+        begun.recv().expect("it begins");
+        end.send(true).expect("it listens");
+        assert_eq!(source(&first), Some(Source::Computed));
+        let other = two.submit(func.call(21));
+        await_rest(&two);
+        assert!(!other.is_done());
+        again.send(true).expect("it listens");
+        assert_eq!((source(&second), source(&other)), (Some(Source::Computed), Some(Source::Disk)));
+        assert_eq!(stage.runs.load(Ordering::SeqCst), 2);
     });
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use memopool::key::Unordered;
+use memopool::key::{Hashed, Unordered};
 use memopool::{Func, Key, Pool, memo};
 use serde::{Serialize, Serializer};
 
@@ -40,6 +40,42 @@ fn an_unordered_set_is_one_key() {
     backward.remove(&3);
     assert_ne!(key(Unordered(forward)), key(Unordered(backward)));
     assert_ne!(key(Unordered(vec![1, 1, 2])), key(Unordered(vec![1, 2, 2])), "how often counts");
+}
+
+/// A large text that is handed from step to step is hashed at each; or its digest, made once, is another one's.
+#[test]
+fn a_hashed_argument_is_hashed_once() {
+    #[derive(Clone)]
+    struct Counted(u64, Counter);
+    impl Serialize for Counted {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.1.up();
+            match self.0 {
+                13 => Err(serde::ser::Error::custom("no words for this")),
+                n => serializer.serialize_u64(n),
+            }
+        }
+    }
+    let (pool, counter) = (Pool::new(), Counter::default());
+    let inner = Func::new("keys::hashed_inner", |n: Hashed<Counted>| n.0 * 2);
+    let outer = Func::named("keys::hashed_outer").resource(inner.clone()).func(
+        |inner: &Func<_, u64>, n: Hashed<Counted>| *Pool::current().unwrap().run(inner.call(n)).unwrap() + 1,
+    );
+    let value = |n| Hashed::new(Counted(n, counter.clone()));
+    let seven = value(7);
+    for _ in 0..3 {
+        assert_eq!(*pool.run(outer.call(seven.clone())).unwrap(), 15);
+    }
+    assert_eq!(*pool.run(inner.call(seven.clone())).unwrap(), 14);
+    assert_eq!(counter.get(), 1);
+    assert_eq!(inner.call(value(7)).key(), inner.call(seven).key());
+    assert_ne!(inner.call(value(8)).key(), inner.call(value(7)).key());
+    let refused = pool.run(inner.call(value(13))).unwrap_err();
+    assert!(refused.is_invalid() && refused.to_string().contains("no words for this"), "{refused}");
+    let bytes = |bytes: &[u8]| key(Hashed::<[u8]>::new(bytes));
+    assert_eq!(bytes(&[7; 5000]), bytes(&[7; 5000]));
+    assert_ne!(bytes(&[7; 5000]), bytes(&[7; 5001]));
+    assert_ne!(bytes(&[]), key(Vec::<u8>::new()));
 }
 
 /// Two calls run into one another because their arguments look the same when put side by side.

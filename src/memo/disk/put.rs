@@ -1,4 +1,4 @@
-//! [`Put`]: a result on its way to the disk; [`Permit`]: the right to write it.
+//! [`Put`]: a result on its way to the disk; [`Permit`]: the right to write it; [`Hold`]: a run's claim until then.
 
 use super::claims::ClaimToken;
 use super::index::{Mark, Position};
@@ -8,7 +8,7 @@ use super::record::{self, Header, codec, flags};
 use crate::event::Tally;
 use crate::sync::{Arc, Mutex};
 
-/// The right to write the result of one key: when its run began, and its claim.
+/// The right to write the result of one key: when its run began, and, once it is computed, the claim.
 #[derive(Debug)]
 pub(crate) struct Permit {
     pub(super) key: [u8; 32],
@@ -16,6 +16,19 @@ pub(crate) struct Permit {
     pub(super) claim: Mutex<Option<ClaimToken>>,
     /// A record of this key was there, and could not be decoded.
     pub(super) doubtful: bool,
+}
+
+/// The claim of a run, until it goes with its result. Whoever ends the run's generation reaches it here: the body may go on
+/// for as long as it likes, its result will not be written, and nobody is to wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Hold(Mutex<Holding>);
+
+#[derive(Debug, Default)]
+enum Holding {
+    #[default]
+    Nothing,
+    Claim(ClaimToken),
+    Ended,
 }
 
 /// A result on its way to the disk.
@@ -41,6 +54,37 @@ pub(super) struct Note {
     pub(super) began: Position,
 }
 
+impl Hold {
+    /// Keeps a claim, or lets go of it, if the generation has ended in the meantime.
+    pub(crate) fn keep(&self, claim: ClaimToken) {
+        let mut holding = self.0.lock();
+        if !matches!(*holding, Holding::Ended) {
+            *holding = Holding::Claim(claim);
+        }
+    }
+
+    /// The claim, to go with the result.
+    pub(crate) fn take(&self) -> Option<ClaimToken> {
+        self.leave(Holding::Nothing)
+    }
+
+    /// Others may have the key, now and for good. Any number of times.
+    pub(crate) fn end(&self) {
+        drop(self.leave(Holding::Ended));
+    }
+
+    fn leave(&self, next: Holding) -> Option<ClaimToken> {
+        let mut holding = self.0.lock();
+        if matches!(*holding, Holding::Ended) {
+            return None;
+        }
+        match std::mem::replace(&mut *holding, next) {
+            Holding::Claim(claim) => Some(claim),
+            Holding::Nothing | Holding::Ended => None,
+        }
+    }
+}
+
 impl Permit {
     /// The same, of a key whose record could not be decoded.
     pub(crate) fn doubting(self, doubtful: bool) -> Permit {
@@ -49,6 +93,11 @@ impl Permit {
 
     pub(crate) fn is_doubtful(&self) -> bool {
         self.doubtful
+    }
+
+    /// The same, with the claim of its run.
+    pub(crate) fn with(self, claim: Option<ClaimToken>) -> Permit {
+        Permit { claim: Mutex::new(claim), ..self }
     }
 
     pub(super) fn began(&self) -> Position {

@@ -181,8 +181,8 @@ impl Tier {
     }
 
     /// A run of that key begins now.
-    pub(crate) fn permit(&self, key: [u8; 32], claim: Option<ClaimToken>) -> Permit {
-        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(claim), doubtful: false }
+    pub(crate) fn permit(&self, key: [u8; 32]) -> Permit {
+        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(None), doubtful: false }
     }
 
     /// For a value that leaves the memory: older than anything others have done since this pool came.

@@ -42,7 +42,7 @@ impl Gate {
 }
 
 fn put(tier: &Tier, n: u8) -> Put {
-    Put::of(n, tier.permit([n; 32], None), crate::Pool::new().engine.any_tally())
+    Put::of(n, tier.permit([n; 32]), crate::Pool::new().engine.any_tally())
 }
 
 #[test]
