@@ -212,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// Where a run begins. (Not with the disk: this is asked by who submits.)
+    /// Where a run begins. (Not with the disk: this is asked by whoever submits.)
     pub(super) fn first_stage(&self, stored: bool, refresh: bool) -> Stage {
         match &self.disk {
             Some(_) if stored && refresh => Stage::Forget,
