@@ -108,6 +108,7 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) -> Vec<Param> {
     for attr in attrs.iter().filter(|attr| last(attr.path()).is_some_and(|segment| segment.ident == "memo")) {
         errors.add(attr, "`#[memo]` is given twice; merge the two into one");
     }
+    name(&sig.ident, errors);
     qualifiers(sig, errors);
     generics(sig, errors);
     result(&sig.output, errors);
@@ -131,6 +132,25 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) -> Vec<Param> {
         );
     }
     params
+}
+
+/// Names of types and crates that generated code and the code around it need, and that a type of the function's name would hide.
+const TAKEN: [&str; 23] = [
+    "bool", "char", "str", "f16", "f32", "f64", "f128", "i8", "i16", "i32", "i64", "i128", "isize", "u8",
+    "u16", "u32", "u64", "u128", "usize", "std", "core", "alloc", "memopool",
+];
+
+fn name(name: &Ident, errors: &mut Errors) {
+    let plain = name.unraw();
+    if TAKEN.iter().any(|taken| plain == taken) {
+        errors.add(
+            name,
+            format_args!(
+                "a memoized function is a type of its name as well, which would hide the `{plain}` that is there; give the function \
+                 another name (`name = \"…\"` says under which its results are kept)"
+            ),
+        );
+    }
 }
 
 fn qualifiers(sig: &Signature, errors: &mut Errors) {

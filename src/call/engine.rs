@@ -29,7 +29,7 @@ pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
 
 /// A kept result.
 pub(crate) struct Entry {
-    /// An `R`, or the [`Error`](crate::Error) of a function whose errors are kept.
+    /// An `R`, or the [`KeptFailure`](super::hit::KeptFailure) of a function whose errors are kept.
     pub(super) value: Arc<dyn Any + Send + Sync>,
     pub(super) weight: u64,
     /// Nanoseconds since the Unix epoch; 0: never.

@@ -375,7 +375,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
                 {
                     disk.note(fate, permit);
                 }
-                self.resolve(guard, keep, Arc::new(error.clone()), Err(error), permit);
+                let outcome = Err(error);
+                self.resolve(guard, keep, as_any(&outcome), outcome, permit);
             }
         }
     }

@@ -18,6 +18,7 @@ use std::any::Any;
 use super::Call;
 use super::engine::{Engine, Entry};
 use super::func::Core;
+use super::hit::KeptFailure;
 use super::key::{Key, SlotKey};
 use super::{keep, storage};
 use crate::event::{Event, Tally, count};
@@ -135,6 +136,6 @@ impl Engine {
 pub(super) fn as_any<R: Send + Sync + 'static>(outcome: &Outcome<R>) -> Arc<dyn Any + Send + Sync> {
     match outcome {
         Ok(value) => Arc::clone(value) as _,
-        Err(error) => Arc::new(error.clone()),
+        Err(error) => Arc::new(KeptFailure(error.clone())),
     }
 }

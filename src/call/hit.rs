@@ -127,11 +127,14 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
     }
 }
 
+/// A kept error, as an entry has it: of a type of its own, since errors may also be what a function computes.
+pub(super) struct KeptFailure(pub(super) Error);
+
 /// A kept value, or the kept error of a function that keeps them.
 #[inline]
 pub(super) fn as_outcome<R: Send + Sync + 'static>(value: Arc<dyn Any + Send + Sync>) -> Outcome<R> {
-    value.downcast().map_err(|other| match other.downcast_ref::<Error>() {
-        Some(error) => error.clone(),
+    value.downcast().map_err(|other| match other.downcast_ref::<KeptFailure>() {
+        Some(KeptFailure(error)) => error.clone(),
         None => Error::invalid("the kept value is of another type: two functions share one identity"),
     })
 }

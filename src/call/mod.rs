@@ -244,7 +244,12 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
+        let fate = match displaced.as_ref().and_then(|slot| slot.running()) {
+            _ if self.refresh => Fate::Refreshed,
+            // It could not be joined.
+            Some(_) => Fate::GivenUp,
+            None => Fate::Expired,
+        };
         engine.note_displaced(slot.hash(), &displaced, fate);
         let found = match claim {
             Claim::Leader(generation) => {

@@ -245,7 +245,10 @@ impl<R: Send + Sync + 'static> Task<R> {
                 flight.origin.sleeper.wake();
             }
             // (Where it waits for something it may lie for long yet.)
-            Withdrawn::NeverRuns => flight.origin.hold.end(),
+            Withdrawn::NeverRuns => {
+                flight.origin.hold.end();
+                flight.origin.never_ran();
+            }
             Withdrawn::Shared => {}
         }
         count(&flight.origin.tally.cancelled);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use memopool::{Event, Explain, Func, MIN_WEIGHT, Pool, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::{Counter, Gate, assert_usable, build, in_time, pool, until};
+use crate::{Counter, Gate, assert_usable, build, hold, in_time, pool, until};
 
 /// A vector of `n` bytes.
 fn block() -> Func<(u64, usize), Vec<u8>> {
@@ -262,6 +262,29 @@ fn cached_errors_are_one_run_for_many() {
     });
 }
 
+/// The kept error of a function whose results are errors themselves comes back as a result.
+#[test]
+fn a_kept_error_is_never_a_value() {
+    in_time(|| {
+        let pool = pool(1);
+        let broken = pool.run(Func::fallible("memory::broken_base", |_: u64| Err::<u64, _>("no")).call(1));
+        let broken = broken.unwrap_err();
+        let func = Func::named("memory::errors").in_memory().cache_errors().resource(broken).fallible(
+            |broken: &memopool::Error, n: u64| match n {
+                0 => Err("zero".to_owned()),
+                _ => Ok(broken.clone()),
+            },
+        );
+        for _ in 0..3 {
+            let task = pool.submit(func.call(0));
+            assert!(task.wait().unwrap_err().to_string().contains("zero"));
+            assert!(pool.run(func.call(0)).is_err() && pool.get(&func.call(0)).is_none());
+            assert!(pool.run(func.call(1)).unwrap().to_string().contains("no"));
+        }
+        assert_eq!((pool.stats().failed, pool.stats().entries), (2, 2));
+    });
+}
+
 /// `explain` sends those who look for the reason of a miss the wrong way.
 #[test]
 fn explain_in_each_of_its_states() {
@@ -307,6 +330,11 @@ fn explain_in_each_of_its_states() {
         task.cancel();
         until(|| pool.stats().running == 0);
         assert!(matches!(says(3), Explain::Cancelled));
+        let held = [hold(&pool), hold(&pool)];
+        let queued = pool.submit(func.call(50));
+        let told = (says(50), queued.cancel(), says(50));
+        held.iter().for_each(Gate::open);
+        assert!(matches!(told, (Explain::InFlight, true, Explain::Cancelled)), "{told:?}");
         let timed = func.clone().timeout(Duration::from_millis(1));
         _ = pool.run(timed.call(3));
         until(|| matches!(says(3), Explain::TimedOut));

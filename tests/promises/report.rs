@@ -5,7 +5,7 @@ use std::time::Duration;
 use memopool::{Func, Pool};
 use serde_json::Value;
 
-use crate::{build, in_time, page};
+use crate::{Counter, Gate, build, in_time, page, until};
 
 fn json(pool: &Pool) -> Value {
     serde_json::from_str(&pool.report().json()).expect("a report is JSON")
@@ -63,6 +63,29 @@ fn misses_are_told_apart() {
         let value = json(&pool);
         assert_eq!(value["totals"]["submitted"], 7);
         assert_eq!(value["totals"]["computed"], 5);
+    });
+}
+
+/// What was given up and asked for again is said to have been too old.
+#[test]
+fn a_run_in_the_place_of_one_that_was_given_up_says_so() {
+    in_time(|| {
+        let (pool, starts, gate) = (build(Pool::builder().threads(2)), Counter::default(), Gate::default());
+        let held = (starts.clone(), gate.clone());
+        let func = Func::named("held").resource(held).func(|(starts, gate): &(Counter, Gate), n: u64| {
+            starts.up();
+            gate.pass();
+            n
+        });
+        let first = pool.submit(func.call(1));
+        until(|| starts.get() == 1);
+        assert!(first.cancel());
+        let second = pool.submit(func.call(1));
+        until(|| starts.get() == 2);
+        gate.open();
+        second.wait().unwrap();
+        until(|| misses(&pool, "held").len() == 2);
+        assert_eq!(misses(&pool, "held"), ["1 × new", "1 × last run given up"]);
     });
 }
 

@@ -34,6 +34,19 @@ fn crowded(
     _9: u8, _10: u8, _11: u8, _12: u8, _13: u8, _14: u8, _15: u8, _16: u8, _17: u8,
 ) {}
 
+#[memo]
+fn std(values: &[f64]) -> f64 {
+    values.iter().sum()
+}
+
+#[memo(name = "parsed")]
+fn str(text: &str) -> usize {
+    text.len()
+}
+
+#[memo]
+fn r#bool() {}
+
 struct Lexer;
 
 impl Lexer {
