@@ -161,6 +161,7 @@ fn what_goes_on_unwanted_keeps_nobody_waiting() {
             assert_eq!(source(&two.submit(func.call(21))), Some(Source::Computed), "{leaving:?}");
             end.send(true).expect("it listens");
             drop(one);
+            two.flush().expect("the disk works");
             assert_eq!(stage.runs.load(Ordering::SeqCst), 2, "{leaving:?}");
             assert_eq!(pool(&place).get(&func.call(21)).as_deref(), Some(&42), "{leaving:?}");
         }
