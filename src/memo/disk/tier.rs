@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Instant;
 
 use super::claims::{Claim, ClaimToken, Holder};
 use super::current::{Current, Stores};
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) writes: Health,
     pub(super) unwritten: Unwritten,
     telling: Telling,
+    /// Held while what is written is made safe: who comes meanwhile would find that nothing is left to be done, before it is.
+    syncing: Mutex<()>,
     /// The last look found nothing.
     in_vain: AtomicBool,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
@@ -79,6 +82,7 @@ impl Tier {
             writes: Health::default(),
             unwritten: Unwritten::default(),
             telling: Telling::default(),
+            syncing: Mutex::default(),
             in_vain: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
@@ -317,9 +321,10 @@ impl Tier {
         self.writer.flush().map_err(Error::store)
     }
 
-    /// Ends the writer, after it has written everything.
-    pub(crate) fn close(&self) {
-        self.writer.close();
+    /// Ends the writer, after it has written everything, and waits for that. `false`: it has not, by `deadline`; or this is its
+    /// thread.
+    pub(crate) fn close(&self, deadline: Option<Instant>) -> bool {
+        self.writer.close(deadline)
     }
 
     #[cfg(all(test, feature = "testing"))]
@@ -338,7 +343,7 @@ const AT_HAND: u64 = 4 << 10;
 
 impl Drop for Tier {
     fn drop(&mut self) {
-        self.close();
+        self.close(None);
     }
 }
 
@@ -403,7 +408,10 @@ impl Shared {
 
     /// Makes what is written safe against a power loss.
     pub(super) fn sync(&self) -> Result<(), String> {
-        self.revived().and_then(|store| store.sync()).map_err(|error| {
+        let syncing = self.syncing.lock();
+        let synced = self.revived().and_then(|store| store.sync());
+        drop(syncing);
+        synced.map_err(|error| {
             self.write_fails(&error);
             error.to_string()
         })
