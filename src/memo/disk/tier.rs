@@ -242,7 +242,8 @@ impl Tier {
     pub(crate) fn put(&self, put: Put) {
         if let Packed::Large(_) = put.packed {
             // It is in a file already; all that is left is to give it its name.
-            return self.shared.write(&[Arc::new(put)], By::Hand);
+            self.shared.write(&[Arc::new(put)], By::Hand);
+            return self.writer.wrote();
         }
         self.writer.put(Arc::new(put));
     }
@@ -301,14 +302,22 @@ impl Tier {
     /// Forgets everything of a function.
     pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
         self.shared.outbox.forget_function(owner);
-        self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
+        self.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
     /// Forgets everything. Gives where the log ends now.
     pub(crate) fn clear(&self) -> Result<Position, Error> {
         self.shared.outbox.clear();
-        self.shared.told(self.shared.revived().and_then(|store| store.clear()))?;
+        self.told(self.shared.revived().and_then(|store| store.clear()))?;
         Ok(self.shared.store().tail())
+    }
+
+    /// What was forgotten is to be as safe as what was written; or the caller is told why it could not be forgotten.
+    fn told(&self, forgotten: io::Result<()>) -> Result<(), Error> {
+        forgotten.map(|()| self.writer.wrote()).map_err(|error| {
+            self.shared.write_fails(&error);
+            Error::store(error.to_string())
+        })
     }
 
     /// Everything that this pool has in memory is newer than that: what was there when all was forgotten is gone.

@@ -79,7 +79,14 @@ impl Writer {
     }
 
     pub(super) fn note(&self, note: Note) {
-        let _ = self.start() && self.shared.outbox.send(false, |load| load.notes.push(note));
+        let _ = self.start() && self.shared.outbox.note(note);
+    }
+
+    /// Something was written by hand. To be made safe as the settings say, if they say anything.
+    pub(super) fn wrote(&self) {
+        if self.shared.disk.sync != Sync::None {
+            let _ = self.start() && self.shared.outbox.send(false, |load| load.written = true);
+        }
     }
 
     pub(super) fn note_version(&self, version: Version) {
@@ -205,7 +212,7 @@ fn run(shared: &Shared) {
     };
     let (mut due, mut rest) = (None, None);
     while let Some(mut load) = shared.outbox.next(rest, due) {
-        let wrote = !load.puts.is_empty();
+        let (gathers, wrote) = (!load.puts.is_empty(), load.has_written());
         let flushes = std::mem::take(&mut load.flushes);
         write(shared, &load);
         shared.outbox.wrote(load);
@@ -219,7 +226,7 @@ fn run(shared: &Shared) {
             let lost = shared.unwritten.behind();
             flushes.iter().for_each(|reply| drop(reply.send((synced.clone(), lost))));
         }
-        rest = (wrote && flushes.is_empty() && !shared.outbox.is_much()).then_some(REST);
+        rest = (gathers && flushes.is_empty() && !shared.outbox.is_much()).then_some(REST);
     }
     if sync != Sync::None {
         let _ = synced(shared);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use memopool::testing::{Faults, Op};
 use memopool::{Event, Func, MIN_WEIGHT, Pool, Source, Spill, Sync};
 
-use super::{Place, Told, bare, bytes_of, doubled, is_on_disk, operations};
+use super::{Place, Told, bare, block, bytes_of, doubled, is_on_disk, operations};
 use crate::{Counter, Gate, build, hold, in_time, until};
 
 /// What was computed yesterday is computed again today.
@@ -253,6 +253,34 @@ fn what_is_written_is_synced_as_the_settings_say() {
         assert_eq!(syncs(&faults), 0);
         drop(pool);
         assert!(syncs(&faults) > 0, "the end of the pool does not wait for the interval");
+    });
+}
+
+/// The same, of large results, which no batch writes, and of what is forgotten: a power loss brings it back.
+#[test]
+fn what_no_batch_writes_is_synced_as_the_settings_say() {
+    in_time(|| {
+        for sync in [Sync::EachBatch, Sync::Interval(Duration::from_millis(1))] {
+            let (place, faults, func) = (Place::new(), Faults::new(), doubled(&Counter::default()));
+            let disk = place.disk().max_bytes(4 << 20).sync(sync).faults(&faults);
+            let pool = build(Pool::builder().threads(1).disk(disk));
+            let mut before = 0;
+            let mut is_synced = || {
+                until(|| faults.count(Op::Sync) > before);
+                pool.flush().unwrap();
+                before = faults.count(Op::Sync);
+            };
+            pool.run(block().call((1, 100_000))).unwrap();
+            is_synced();
+            pool.run(block().call((2, 100_000))).unwrap();
+            is_synced();
+            pool.forget(&block().call((2, 100_000))).unwrap();
+            is_synced();
+            pool.forget_func(&func).unwrap();
+            is_synced();
+            pool.clear().unwrap();
+            is_synced();
+        }
     });
 }
 

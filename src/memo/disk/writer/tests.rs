@@ -5,7 +5,9 @@ use std::thread;
 use super::*;
 use crate::Disk;
 use crate::memo::disk::put::Put;
+use crate::memo::disk::store::Store;
 use crate::memo::disk::tier::Tier;
+use crate::memo::history::Fate;
 use crate::sync::Condvar;
 use crate::testing::{Faults, Op};
 use crate::watchdog::within;
@@ -140,5 +142,27 @@ fn who_flushes_or_ends_it_while_another_ends_it_waits_as_well() {
             thread.expect("a thread").join().expect("no panic");
             assert_eq!(receive.recv(), Ok(10));
         }
+    });
+}
+
+#[test]
+fn why_runs_failed_does_not_pile_up_while_nobody_can_write() {
+    // A disk that hangs, or another process that holds its lock, and a pool of failing calls takes all memory.
+    within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let disk = || Disk::new(dir.path().join("cache"));
+        let tier = Tier::open(disk(), None, "test").expect("a directory");
+        let other = Store::open(&disk()).expect("a directory");
+        let failing = other.writing(Duration::from_secs(10), |_| {
+            let permit = tier.permit([1; 32]);
+            (0..100_000).for_each(|_| tier.note(Fate::Failed, &permit));
+            let waiting = tier.writer().shared.outbox.loads();
+            assert!(waiting <= 8, "{waiting} batches");
+            Ok(())
+        });
+        failing.expect("the lock");
+        tier.put(put(&tier, 2));
+        tier.flush().expect("all is well");
+        assert!(tier.knows(&[2; 32]));
     });
 }
