@@ -43,8 +43,7 @@ pub(crate) struct Store {
     pub(super) segment_bytes: u64,
     pub(super) index: RwLock<Arc<Index>>,
     pub(super) lock: Mutex<Handle>,
-    /// `None`: it can't be had.
-    claims: OnceLock<Option<Claims>>,
+    claims: OnceLock<Claims>,
     /// Segments that were written since the last sync.
     pub(super) dirty: Mutex<BTreeSet<u32>>,
 }
@@ -198,9 +197,16 @@ impl Store {
         self.segment_bytes / 4
     }
 
-    /// The claims of the directory, once they can be had.
+    /// The claims of the directory, once this has joined those who claim.
     pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.claims.get_or_init(|| self.open_claims().ok()).as_ref()
+        self.claims.get()
+    }
+
+    /// Joins them: one thread at a time.
+    pub(crate) fn join_claims(&self) -> io::Result<()> {
+        let claims = self.open_claims()?;
+        self.claims.get_or_init(|| claims);
+        Ok(())
     }
 
     fn open_claims(&self) -> io::Result<Claims> {
@@ -224,11 +230,11 @@ impl Store {
         self.writing(LOCK_PATIENCE, |writing| {
             // Another process may have been faster.
             if open().is_err_and(|error| missing(&error)) {
-                let (io, path) = (writing.store.dir.io(), writing.store.dir.tmp());
-                let handle = io.create(&path)?;
-                io.preallocate(&handle, Claims::FILE_LEN)?;
+                let dir = &writing.store.dir;
+                let (handle, unnamed) = dir.begin()?;
+                dir.io().preallocate(&handle, Claims::FILE_LEN)?;
                 Claims::create(handle.file())?;
-                io.rename(&path, &writing.store.dir.claims())?;
+                unnamed.rename(&dir.claims())?;
             }
             Ok(())
         })?;

@@ -15,13 +15,12 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
-use super::claims::{Claim, ClaimToken, Holder};
+use super::claims::ClaimToken;
 use super::current::{Current, Stores};
 use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
 use super::outbox::Outbox;
-use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink, unpacked};
 use super::put::{Note, Permit, Put};
 use super::store::{Hint, Look, Store};
@@ -38,7 +37,7 @@ use crate::sync::{Arc, Mutex};
 
 /// See the [module](self).
 pub(crate) struct Tier {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: Writer,
 }
 
@@ -49,8 +48,12 @@ pub(super) struct Shared {
     /// What the writer is given, and is found meanwhile.
     pub(super) outbox: Outbox,
     on_event: Option<Listener>,
-    reads: Health,
+    pub(super) reads: Health,
     pub(super) writes: Health,
+    /// Whether the table of claims can be had, as long as it was not.
+    pub(super) claims: Health,
+    /// Held while that is tried.
+    pub(super) joining: Mutex<()>,
     pub(super) unwritten: Unwritten,
     telling: Telling,
     /// Held while what is written is made safe: who comes meanwhile would find that nothing is left to be done, before it is.
@@ -80,6 +83,8 @@ impl Tier {
             on_event,
             reads: Health::default(),
             writes: Health::default(),
+            claims: Health::default(),
+            joining: Mutex::default(),
             unwritten: Unwritten::default(),
             telling: Telling::default(),
             syncing: Mutex::default(),
@@ -159,29 +164,6 @@ impl Tier {
     /// Whether there is no record of that key, as far as can be told without the system.
     pub(crate) fn lacks(&self, key: &[u8; 32]) -> bool {
         self.shared.store().lacks(key)
-    }
-
-    /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
-    pub(crate) fn claim(&self, key: &[u8; 32]) -> Option<Claim> {
-        if !self.shared.disk.single_flight {
-            return None;
-        }
-        Some(self.shared.store().claims()?.claim(key))
-    }
-
-    /// Whether another process still works on it.
-    pub(crate) fn is_held(&self, holder: &Holder) -> bool {
-        self.shared.store().claims().is_some_and(|claims| claims.is_held(holder))
-    }
-
-    /// Whether bodies of that process wait for other processes.
-    pub(crate) fn holder_waits(&self, holder: &Holder) -> bool {
-        self.shared.store().claims().is_some_and(|claims| claims.holder_is_waiting(holder))
-    }
-
-    /// Says that a body of this process waits for another process.
-    pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
-        Some(self.shared.store().claims()?.wait_inside())
     }
 
     /// A run of that key begins now.
@@ -286,17 +268,12 @@ impl Tier {
     /// Forgets a key, for every process of the directory.
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
         self.shared.outbox.forget(key);
-        let forgotten = self.shared.revived().and_then(|store| {
-            store.forget(key)?;
-            // What others are at is not to be waited for: it was begun before this, and will be refused.
-            if self.shared.disk.single_flight
-                && let Some(claims) = store.claims()
-            {
-                claims.break_off(key);
-            }
-            Ok(())
-        });
-        self.shared.told(forgotten)
+        self.told(self.shared.revived().and_then(|store| store.forget(key)))?;
+        // What others are at is not to be waited for: it was begun before this, and will be refused.
+        if self.shared.disk.single_flight {
+            self.shared.with_claims(|claims| claims.break_off(key));
+        }
+        Ok(())
     }
 
     /// Forgets everything of a function.
@@ -343,7 +320,8 @@ impl Tier {
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         stats.disk_bytes = self.shared.store().bytes();
-        stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
+        let Shared { reads, writes, claims, .. } = &*self.shared;
+        stats.store_errors = reads.errors() + writes.errors() + claims.errors();
     }
 }
 
@@ -489,18 +467,11 @@ impl Shared {
     }
 
     /// Tells the listener that the disk failed, or works again, if that is news.
-    fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
+    pub(super) fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
         self.telling.say(failed, what, |next| match next {
             Some(reason) => self.emit(&Event::StoreFailed { reason }),
             None => self.emit(&Event::StoreRecovered),
         });
-    }
-
-    fn told(&self, done: io::Result<()>) -> Result<(), Error> {
-        done.map_err(|error| {
-            self.write_fails(&error);
-            Error::store(error.to_string())
-        })
     }
 }
 
