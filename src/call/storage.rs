@@ -7,7 +7,7 @@
 //! | [`Look`](Stage::Look) | the disk is asked for the result; left out where the index, asked by who submits, knows of none | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
-//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
+//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run; the key is claimed, if it can be | `Compute` |
 //! | [`Compute`](Stage::Compute) | the body runs | |
 //!
 //! A run that is set aside is in its cell as `Aside`: it can be joined and cancelled, and nobody takes it for queued.
@@ -113,8 +113,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             self.stage = Stage::Compute;
             return Next::Compute;
         };
-        let looks = self.stage == Stage::Look;
-        if looks {
+        if self.stage == Stage::Look {
             match self.look(&tier, &core, &key) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
                 Found::Nothing(fate) => self.lacks(fate),
@@ -128,28 +127,25 @@ impl<R: Send + Sync + 'static> Run<R> {
             // If the disk can't be told, it tells of that itself.
             let _ = tier.forget(&key);
         }
+        match tier.claim(&key) {
+            Some(Claim::Held(holder)) if self.stage == Stage::Claim => return Next::Await(holder),
+            Some(Claim::Ours(token)) => self.flight.origin.hold.keep(token),
+            // Who claims what was just forgotten has begun after that, too.
+            Some(Claim::Held(_) | Claim::Full) | None => {}
+        }
+        // Before the last look: that this run fails must not bury what others write after it.
+        let permit = tier.permit(key);
         if self.stage == Stage::Claim {
-            let claimed = match tier.claim(&key) {
-                Some(Claim::Held(holder)) => return Next::Await(holder),
-                Some(Claim::Ours(token)) => {
-                    self.flight.origin.hold.keep(token);
-                    true
+            match self.look(&tier, &core, &key) {
+                Found::Value(outcome, meta) => {
+                    drop(self.flight.origin.hold.take());
+                    return Next::Found(outcome, meta);
                 }
-                Some(Claim::Full) | None => false,
-            };
-            // Without a claim nobody has kept others from writing, so that one look is as good as two.
-            if claimed || !looks {
-                match self.look(&tier, &core, &key) {
-                    Found::Value(outcome, meta) => {
-                        self.flight.origin.hold.end();
-                        return Next::Found(outcome, meta);
-                    }
-                    Found::Nothing(fate) => self.lacks(fate),
-                }
+                Found::Nothing(fate) => self.lacks(fate),
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(Box::new(tier.permit(key).doubting(self.doubtful)));
+        self.permit = Some(Box::new(permit.doubting(self.doubtful)));
         Next::Compute
     }
 

@@ -221,3 +221,20 @@ fn what_is_forgotten_under_way_is_computed_once_more() {
         assert_eq!(stage.runs.load(Ordering::SeqCst), 2);
     });
 }
+/// A result that is computed anew is computed by each process that asks meanwhile.
+#[test]
+fn what_is_refreshed_is_computed_once() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let (func, stage, begun, end) = staged();
+        let first = one.submit(func.call(21).refresh());
+        begun.recv().expect("it begins");
+        let other = two.submit(func.call(21));
+        await_rest(&two);
+        assert!(!other.is_done());
+        end.send(true).expect("it listens");
+        assert_eq!((source(&first), source(&other)), (Some(Source::Computed), Some(Source::Disk)));
+        assert_eq!(stage.runs.load(Ordering::SeqCst), 1);
+    });
+}

@@ -268,7 +268,7 @@ impl Outbox {
         self.forget_where(|known| known.drain().map(|(_, put)| put).collect());
     }
 
-    /// What is taken out is dropped after the lock is.
+    /// What is taken out is dropped after the lock is. Nobody is to wait until it is refused.
     fn forget_where(&self, mut take: impl FnMut(&mut Known) -> Vec<Arc<Put>>) {
         let mut state = self.state.lock();
         let State { loads, writing, .. } = &mut *state;
@@ -276,7 +276,7 @@ impl Outbox {
         let gone: Vec<Arc<Put>> = all.flat_map(&mut take).collect();
         self.count.fetch_sub(gone.len(), Ordering::Release);
         drop(state);
-        drop(gone);
+        gone.iter().for_each(|put| put.permit.release());
     }
 }
 
