@@ -27,7 +27,7 @@
 //! The claim goes with them and is released when they can be read. A run that nobody waits for any more (over its timeout,
 //! cancelled, forgotten) gives it back at once, though its body goes on: its result will not be written.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use super::KeyRef;
@@ -422,23 +422,28 @@ pub(super) fn encode<R: Send + Sync + 'static>(
         encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {panic}")))
     });
     // Trouble with the file comes first: what the encoder says then is only its echo.
-    let packed = packed.map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
-        _ => {
-            tier.write_failed(&error);
-            Unkept::Trouble
-        }
-    })?;
+    let packed = packed.map_err(|error| unwritten(tier, &error))?;
     let encoded = encoded.map_err(|reason| Unkept::Unfit(reason, written))?;
     Ok(Kept { packed, encoded, is_error: false })
 }
 
 /// The bytes of a kept error.
-pub(super) fn error(tier: &Tier, error: KeptError) -> Option<Kept> {
+pub(super) fn error(tier: &Tier, error: KeptError) -> Result<Kept, Unkept> {
     let encoded = Encoded { shape: error.shape, bytes: error.bytes.len() as u64 };
-    let (written, packed, _) = tier.sink(|sink| sink.write_all(&error.bytes));
-    written.ok()?;
-    Some(Kept { packed: packed.ok()?, encoded, is_error: true })
+    // (What the sink says itself is the echo of what went wrong with the file.)
+    let (_, packed, _) = tier.sink(|sink| sink.write_all(&error.bytes));
+    Ok(Kept { packed: packed.map_err(|error| unwritten(tier, &error))?, encoded, is_error: true })
+}
+
+/// Why a value has no file of its own.
+fn unwritten(tier: &Tier, error: &io::Error) -> Unkept {
+    match error.kind() {
+        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
+        _ => {
+            tier.write_failed(error);
+            Unkept::Trouble
+        }
+    }
 }
 
 /// What the writer is given.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use memopool::testing::{Faults, Op};
-use memopool::{Disk, Event, MIN_WEIGHT, Pool, Spill, Sync};
+use memopool::{Disk, Event, Func, MIN_WEIGHT, Pool, Spill, Sync};
 
 use super::{Place, block, doubled};
 use crate::{Counter, Gate, build, in_time, until};
@@ -70,6 +70,27 @@ fn a_flush_tells_what_had_no_room_for_a_file_of_its_own() {
             let error = pool.flush().expect_err("it is not on the disk");
             assert!(error.is_store() && error.to_string().contains(word), "{op:?}: {error}");
             pool.flush().unwrap();
+        }
+    });
+}
+
+/// The same with a long error that is to be kept.
+#[test]
+fn a_flush_tells_what_error_had_no_room_for_a_file_of_its_own() {
+    in_time(|| {
+        let (place, faults) = (Place::new(), Faults::new());
+        let pool = pool(place.disk().max_bytes(4 << 20), &faults);
+        let func = Func::named("disk::failing").cache_errors();
+        let func = func.fallible(|n: u64| -> Result<u64, String> { Err("e".repeat(100_000 + n as usize)) });
+        assert!(pool.run(func.call(0)).is_err());
+        pool.flush().unwrap();
+        for (n, op) in [(1, Op::Create), (2, Op::Write)] {
+            faults.fail_nth(op, 1);
+            assert!(pool.run(func.call(n)).is_err());
+            let error = pool.flush().expect_err("it is not on the disk");
+            assert!(error.is_store(), "{op:?}: {error}");
+            // It pauses after a failure.
+            until(|| pool.run(func.call(n).refresh()).is_err() && pool.flush().is_ok());
         }
     });
 }
