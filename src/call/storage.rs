@@ -198,7 +198,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         #[cfg(feature = "report")]
         let asked = now();
         let now = || self.engine().reads_at();
-        let found = read(tier, core, key, None, || Arc::clone(&self.flight.origin.tally), now);
+        // What an earlier look of this run could not decode was counted then.
+        let tally = || (!self.doubtful).then(|| Arc::clone(&self.flight.origin.tally));
+        let found = read(tier, core, key, None, tally, now);
         #[cfg(feature = "report")]
         match &found {
             Found::Value(..) => super::record::read(self.engine(), &self.flight.origin.tally, asked),
@@ -246,13 +248,14 @@ pub(super) fn is_doubtful(fate: Option<Fate>) -> bool {
     matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged))
 }
 
-/// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code.
+/// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code. `tally`: where it is counted
+/// that an entry is of no use, unless it was already.
 pub(super) fn read<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
     hint: Option<Hint>,
-    tally: impl FnOnce() -> Arc<Tally>,
+    tally: impl FnOnce() -> Option<Arc<Tally>>,
     now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
@@ -280,7 +283,7 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, None, tally, || now) {
+    let fate = match read(tier, core, key, None, || Some(tally()), || now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };

@@ -96,12 +96,12 @@ impl Tier {
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `hint`: from
     /// [`at_hand`](Self::at_hand), just now. `tally`: of its function, asked for only if its entry is of no use: wrong ones are
-    /// counted by whoever finds them, since nobody else will. `now`: asked for only if the entry expires.
+    /// counted by whoever finds them first, since nobody else will (`None`: they were). `now`: asked for only if the entry expires.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
         hint: Option<Hint>,
-        tally: impl FnOnce() -> Arc<Tally>,
+        tally: impl FnOnce() -> Option<Arc<Tally>>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
@@ -132,15 +132,18 @@ impl Tier {
                 Found::Nothing(fate)
             }
             Look::Corrupt(reason) => {
-                let tally = tally();
-                count(&tally.corrupt);
-                self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                if let Some(tally) = tally() {
+                    count(&tally.corrupt);
+                    self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                }
                 Found::Nothing(Some(Fate::Corrupt))
             }
             Look::Needs(needs) => {
                 self.shared.read_works();
-                if self.shared.telling.is_news(needs) {
-                    self.shared.emit(&Event::OtherBuild { function: tally().name, needs: needs.text() });
+                if self.shared.telling.is_news(needs)
+                    && let Some(tally) = tally()
+                {
+                    self.shared.emit(&Event::OtherBuild { function: tally.name, needs: needs.text() });
                 }
                 Found::Nothing(Some(needs.into()))
             }
