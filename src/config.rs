@@ -267,6 +267,10 @@ impl Builder {
     /// runtime must be there as long as the pool has work; what it drops when it ends fails with
     /// [`is_shutdown`](Error::is_shutdown).
     ///
+    /// To end the pool is to wait, so don't call [`Pool::shutdown`] in async code on the runtime's only thread: what it waits for
+    /// could not be polled. There the last handle is dropped without waiting, if work is left: that goes on, and is lost if the
+    /// runtime ends before.
+    ///
     /// # Examples
     ///
     /// ```
@@ -288,7 +292,8 @@ impl Builder {
         self
     }
 
-    /// Where `ttl` takes the time from. Default: [`SystemClock`].
+    /// Where `ttl` takes the time from. Default: [`SystemClock`]. A panic in it is caught and told once
+    /// ([`Event::HookPanicked`](crate::Event::HookPanicked)); the system's time is taken instead.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self

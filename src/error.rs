@@ -13,6 +13,9 @@ use crate::sync::Arc;
 /// the cache never becomes one of these; a task only ever fails through its function, a panic, a cancellation, a
 /// timeout, a cycle of waits, or a pool that is shut down or out of threads.
 ///
+/// Its text is one line. An error that came through functions which handed it up names them, the outermost first; of more
+/// than 17 the first and the last eight.
+///
 /// # Examples
 ///
 /// ```
@@ -71,16 +74,34 @@ enum Kind {
         reason: String,
     },
     /// A body returned an error of ours: it keeps its nature, and says through whom it came.
-    Via {
-        function: Arc<str>,
-        inner: Error,
-    },
+    Via(Via),
+}
+
+/// One step of the way that an error came. An error that a deep recursion hands up has as many steps as that had levels, so
+/// all that goes along the way is a loop.
+struct Via {
+    function: Arc<str>,
+    /// `None` only while it is dropped.
+    inner: Option<Error>,
+}
+
+impl Drop for Via {
+    fn drop(&mut self) {
+        let mut below = self.inner.take();
+        // As far as nobody else has it.
+        while let Some(mut kind) = below.and_then(|error| Arc::into_inner(error.0)) {
+            below = match &mut kind {
+                Kind::Via(via) => via.inner.take(),
+                _ => None,
+            };
+        }
+    }
 }
 
 impl Error {
     pub(crate) fn failed(function: &str, source: Box<dyn StdError + Send + Sync>) -> Error {
         match source.downcast::<Error>() {
-            Ok(inner) => Kind::Via { function: function.into(), inner: *inner }.into(),
+            Ok(inner) => Kind::Via(Via { function: function.into(), inner: Some(*inner) }).into(),
             Err(source) => Kind::Failed { function: function.into(), source }.into(),
         }
     }
@@ -212,29 +233,56 @@ impl Error {
             Kind::Invalid { .. } => "invalid",
             Kind::Store { .. } => "store",
             Kind::Missing { .. } => "miss",
-            Kind::Via { .. } => unreachable!("root() looks through it"),
+            Kind::Via(_) => unreachable!("root() looks through it"),
         }
     }
 
     fn root(&self) -> &Kind {
-        let mut kind = &*self.0;
-        while let Kind::Via { inner, .. } = kind {
-            kind = &inner.0;
+        let mut error = self;
+        while let Some(via) = error.via() {
+            error = via.1;
         }
-        kind
+        &error.0
+    }
+
+    /// The function that handed it up, and what that was given.
+    fn via(&self) -> Option<(&str, &Error)> {
+        match &*self.0 {
+            Kind::Via(Via { function, inner: Some(inner) }) => Some((function, inner)),
+            _ => None,
+        }
+    }
+
+    /// Names the functions through which it came, the outermost first: those at the ends of a long way.
+    fn fmt_way(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way =
+            || std::iter::successors(self.via(), |(_, inner)| inner.via()).map(|(function, _)| function);
+        let steps = way().count();
+        let left_out = if steps > 2 * ENDS + 1 { ENDS..steps - ENDS } else { 0..0 };
+        for (step, function) in way().enumerate() {
+            if !left_out.contains(&step) {
+                write!(f, "in `{function}`: ")?;
+            } else if step == left_out.start {
+                write!(f, "… {} more …: ", left_out.len())?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// The text of a panic's payload.
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
         Error(Arc::new(kind))
     }
 }
 
+/// How many names an error tells from each end of the way that it came.
+const ENDS: usize = 8;
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        self.fmt_way(f)?;
+        match self.root() {
             Kind::Failed { function, source } => write!(f, "`{function}` failed: {source}"),
             Kind::Panic { function, message } => write!(f, "`{function}` panicked: {message}"),
             Kind::Cancelled => f.write_str("the task was cancelled"),
@@ -252,7 +300,7 @@ impl fmt::Display for Error {
             Kind::Shutdown => f.write_str("the pool is shut down"),
             Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),
             Kind::Missing { call, reason } => write!(f, "{call} is not recorded: {reason}"),
-            Kind::Via { function, inner } => write!(f, "in `{function}`: {inner}"),
+            Kind::Via(_) => unreachable!("root() looks through it"),
         }
     }
 }
@@ -267,8 +315,46 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &*self.0 {
             Kind::Failed { source, .. } => Some(&**source),
-            Kind::Via { inner, .. } => Some(inner),
+            Kind::Via(via) => via.inner.as_ref().map(|inner| inner as _),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed_through(levels: usize) -> Error {
+        let base = Error::failed("base", "no ink".into());
+        (0..levels).fold(base, |inner, level| Error::failed(&format!("f{level}"), Box::new(inner)))
+    }
+
+    /// The error of a deep recursion ends the process when it is shown, or when it is dropped.
+    #[test]
+    fn a_deep_error_needs_no_stack() {
+        let work = || {
+            let error = passed_through(1_000_000);
+            assert!(error.is_failed() && error.to_string().len() < 1000, "{error}");
+            assert!(format!("{error:?}").ends_with("`base` failed: no ink)"), "{error:?}");
+            let inner = error.source().and_then(|source| source.downcast_ref::<Error>()).cloned();
+            drop(error);
+            // What somebody else still has stays whole.
+            assert!(inner.is_some_and(|inner| inner.to_string().starts_with("in `f999998`: in `f999997`")));
+        };
+        let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(work);
+        thread.expect("a thread").join().expect("it does not fail");
+    }
+
+    /// The text of an error is a hundred thousand names long, or leaves out where it came from.
+    #[test]
+    fn a_long_way_is_told_by_its_ends() {
+        assert_eq!(passed_through(2).to_string(), "in `f1`: in `f0`: `base` failed: no ink");
+        let text = passed_through(2 * ENDS + 1).to_string();
+        assert_eq!(text.matches("in `f").count(), 2 * ENDS + 1, "{text}");
+        let text = passed_through(2 * ENDS + 2).to_string();
+        assert_eq!(text.matches("in `f").count(), 2 * ENDS, "{text}");
+        assert!(text.contains("in `f10`: … 2 more …: in `f7`"), "{text}");
+        assert!(text.ends_with("in `f0`: `base` failed: no ink"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::contain::contain;
 use crate::error::Error;
 use crate::ids::Striped;
+use crate::memo::memory::not_negative;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -168,9 +169,10 @@ pub enum Event<'a> {
         /// What the system said.
         error: &'a std::io::Error,
     },
-    /// [`on_thread_start`](crate::Builder::on_thread_start) panicked; the worker goes on without it.
+    /// [`on_thread_start`](crate::Builder::on_thread_start) panicked, and the worker goes on without it; or the
+    /// [`clock`](crate::Builder::clock) did, in whose place the system's is taken: told the first time.
     HookPanicked {
-        /// What the panic said.
+        /// What the panic said; behind `the clock: `, if it was the clock's.
         message: &'a str,
     },
 }
@@ -420,6 +422,7 @@ pub(crate) struct Tally {
     pub(crate) spilled: AtomicU64,
     pub(crate) corrupt: AtomicU64,
     pub(crate) evicted: AtomicU64,
+    /// Both may be below zero for a moment: what is taken out of its slot at once may not be counted yet.
     pub(crate) entries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) compute_nanos: AtomicU64,
@@ -464,10 +467,13 @@ impl Tally {
             spilled: get(&self.spilled),
             corrupt: get(&self.corrupt),
             evicted: get(&self.evicted),
-            memory_bytes: get(&self.bytes),
-            entries: get(&self.entries),
+            memory_bytes: not_negative(get(&self.bytes)),
+            entries: not_negative(get(&self.entries)),
             compute_time: Duration::from_nanos(get(&self.compute_nanos)),
-            saved_time: Duration::from_nanos(saved + get(&self.joined_nanos) + get(&self.disk_nanos)),
+            saved_time: [saved, get(&self.joined_nanos), get(&self.disk_nanos)]
+                .map(Duration::from_nanos)
+                .iter()
+                .sum(),
             ..Stats::default()
         }
     }

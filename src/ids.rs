@@ -64,22 +64,39 @@ impl Striped {
         // While a thread ends, its stripe may be gone already.
         let at = STRIPE
             .try_with(|stripe| if stripe.0.get() == usize::MAX { take(stripe) } else { stripe.0.get() });
-        let at = at.unwrap_or(OWNED);
+        self.add_at(at.unwrap_or(OWNED), amount);
+    }
+
+    #[inline]
+    fn add_at(&self, at: usize, amount: u64) {
         let [count, sum] = &*self.stripes[at];
         if at < OWNED {
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            sum.store(sum.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+            sum.store(sum.load(Ordering::Relaxed).saturating_add(amount), Ordering::Relaxed);
         } else {
             count.fetch_add(1, Ordering::Relaxed);
-            sum.fetch_add(amount, Ordering::Relaxed);
+            add_up(sum, amount);
         }
     }
 
-    /// Both sums.
+    /// Both sums; the second is at most [`u64::MAX`].
     pub(crate) fn sums(&self) -> (u64, u64) {
         self.stripes.iter().fold((0, 0), |(count, sum), stripe| {
-            (count + stripe[0].load(Ordering::Relaxed), sum.wrapping_add(stripe[1].load(Ordering::Relaxed)))
+            (count + stripe[0].load(Ordering::Relaxed), sum.saturating_add(stripe[1].load(Ordering::Relaxed)))
         })
+    }
+}
+
+/// Where a sum stops, and the most that is added to it at once: 292 years and two, in nanoseconds. As many threads as may
+/// have seen it below the one can't reach the end together by the other.
+const FULL: u64 = 1 << 63;
+const MOST: u64 = 1 << 56;
+
+/// Adds to a sum of nanoseconds, which stops instead of beginning again at zero: a few million hits that save an hour each
+/// reach the end. Without a loop, since many threads may be at it.
+pub(crate) fn add_up(sum: &AtomicU64, amount: u64) {
+    if sum.load(Ordering::Relaxed) < FULL {
+        sum.fetch_add(amount.min(MOST), Ordering::Relaxed);
     }
 }
 
@@ -92,4 +109,32 @@ fn take(stripe: &Stripe) -> usize {
     let at = taken.map_or(OWNED, |before| before.trailing_ones() as usize);
     stripe.0.set(at);
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Millions of hits that save an hour each have saved less than a second.
+    #[test]
+    fn a_sum_does_not_begin_again_at_zero() {
+        for at in [0, OWNED] {
+            let striped = Striped::default();
+            let mut before = 0;
+            for amount in [1, u64::MAX, 1 << 60, u64::MAX, 1 << 63, u64::MAX, 1].repeat(100) {
+                striped.add_at(at, amount);
+                let (_, sum) = striped.sums();
+                assert!(sum >= before, "{sum} after {before}");
+                before = sum;
+            }
+            assert_eq!(striped.sums().0, 700);
+            for other in 1..STRIPES {
+                (0..3).for_each(|_| striped.add_at(other, u64::MAX));
+                let (_, sum) = striped.sums();
+                assert!(sum >= before, "{sum} after {before}");
+                before = sum;
+            }
+            assert!(before > 1 << 60, "a sum of many years: {before}");
+        }
+    }
 }

@@ -185,7 +185,7 @@ pub mod executor {
 
 /// Wrappers that change how an argument is keyed.
 pub mod key {
-    pub use crate::call::key::Unordered;
+    pub use crate::call::key::{Hashed, Unordered};
 }
 
 /// What `#[memo]` expands to. No stable API: use the macro.

@@ -478,8 +478,9 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if self.engine.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.engine.close(false);
-            // What somebody else's executor holds it may run whenever it likes, or never.
-            if !self.engine.runner.is_foreign() {
+            // What somebody else's executor holds it may run whenever it likes, or never; and what this very thread is to
+            // poll it can't while it waits.
+            if !self.engine.runner.is_foreign() && !self.engine.needs_this_thread() {
                 self.end(None);
             }
         }

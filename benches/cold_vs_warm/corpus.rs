@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use memopool::key::Hashed;
 use memopool::{Error, Pool, Task, memo};
 use serde::{Deserialize, Serialize};
 
@@ -117,25 +118,25 @@ fn here() -> Pool {
 }
 
 #[memo(deps(lex))]
-fn measure(text: &Arc<str>) -> Result<Measures, Error> {
+fn measure(text: &Hashed<str>) -> Result<Measures, Error> {
     Ok(count(text, &*here().run(lex::call(text))?))
 }
 
 #[memo(deps(lex))]
-fn signature(text: &Arc<str>) -> Result<Vec<u32>, Error> {
+fn signature(text: &Hashed<str>) -> Result<Vec<u32>, Error> {
     Ok(sign(&*here().run(lex::call(text))?))
 }
 
 #[memo(deps(measure, signature))]
-fn summarize(text: &Arc<str>) -> Result<Summary, Error> {
+fn summarize(text: &Hashed<str>) -> Result<Summary, Error> {
     let signature = here().submit(signature::call(text));
     let measures = here().run(measure::call(text))?;
     Ok(Summary { measures: (*measures).clone(), signature: signature.wait()?.to_vec() })
 }
 
-fn load(path: &Path) -> Arc<str> {
+fn load(path: &Path) -> Hashed<str> {
     let bytes = fs::read(path).expect("it was there when the list was made");
-    String::from_utf8_lossy(&bytes).into()
+    Hashed::new(String::from_utf8_lossy(&bytes))
 }
 
 fn checksum(summary: &Summary) -> u64 {
@@ -152,7 +153,7 @@ fn sum(tasks: &[Task<u64>]) -> u64 {
 /// The pipeline over these files.
 pub(crate) fn workload(name: &'static str, sources: &Sources) -> Workload {
     let (files, same) = (Arc::clone(&sources.0), Arc::clone(&sources.0));
-    let texts: Vec<Arc<str>> = files.iter().map(|path| load(path)).collect();
+    let texts: Vec<Arc<str>> = files.iter().map(|path| Arc::clone(load(path).as_arc())).collect();
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let distinct = texts.iter().collect::<std::collections::BTreeSet<_>>().len() as u64;
     Workload {

@@ -1,7 +1,6 @@
 //! The first step: Rust source to tokens and comments.
 
-use std::sync::Arc;
-
+use memopool::key::Hashed;
 use memopool::memo;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +14,7 @@ pub(crate) struct Lexed {
 /// Splits Rust source into tokens and comments, near enough. In memory alone, for the two steps that share it: it takes a tenth of
 /// what they take, and would be most of what is on disk.
 #[memo(in_memory)]
-pub(crate) fn lex(text: &Arc<str>) -> Lexed {
+pub(crate) fn lex(text: &Hashed<str>) -> Lexed {
     // A helper in here is part of the function's code, so changing it makes old results stale.
     fn token_len(text: &str) -> usize {
         let until = |from: usize, end: &str| {

@@ -26,6 +26,7 @@ use std::time::Duration;
 use indicatif::ProgressIterator;
 use input::{Asked, Source};
 use lexer::lex;
+use memopool::key::Hashed;
 use memopool::{Error, Key, Pool, Stats, memo};
 use report::{Overall, Share, bar, timed};
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ fn pool() -> Pool {
 
 /// Counts lines, bytes, and the longer words of comments.
 #[memo(deps(lex))]
-fn measure(text: &Arc<str>) -> Result<Measures, Error> {
+fn measure(text: &Hashed<str>) -> Result<Measures, Error> {
     let comments = &pool().run(lex::call(text))?.comments;
     let mut words = BTreeMap::new();
     for word in comments.split(|c: char| !c.is_alphabetic()).filter(|word| word.len() > 5) {
@@ -73,10 +74,10 @@ fn measure(text: &Arc<str>) -> Result<Measures, Error> {
     Ok(Measures { lines: text.lines().count(), bytes: text.len(), comment_bytes: comments.len(), words })
 }
 
-/// All about one file. Its text is the whole key, so copies share one run, whatever they are called. (A run keeps its arguments:
-/// in an `Arc` that copies no text, however many steps have it.)
+/// All about one file. Its text is the whole key, so copies share one run, whatever they are called. (It is hashed once, and
+/// not copied, however many steps have it.)
 #[memo(deps(measure, signature))]
-fn summarize(text: &Arc<str>) -> Result<Summary, Error> {
+fn summarize(text: &Hashed<str>) -> Result<Summary, Error> {
     let signature = pool().submit(signature::call(text));
     let measures = pool().run(measure::call(text))?;
     Ok(Summary { measures: (*measures).clone(), signature: signature.wait()?.to_vec() })
@@ -126,7 +127,7 @@ fn overall(files: &[File]) -> Result<Overall, Error> {
 /// Reads a file and summarizes it. Not memoized: another day, the file may read differently.
 fn load(source: Source) -> Result<File, String> {
     let skipped = |error: &dyn std::error::Error| format!("skipped {}: {error}", source.at.display());
-    let text = fs::read_to_string(&source.at).map_err(|error| skipped(&error))?.into();
+    let text = Hashed::new(fs::read_to_string(&source.at).map_err(|error| skipped(&error))?);
     let task = pool().submit(summarize::call(&text));
     let summary = task.wait().map_err(|error| skipped(&error))?;
     Ok(File { key: task.key().expect("calls have keys"), krate: source.krate, path: source.path, summary })

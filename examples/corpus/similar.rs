@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
+use memopool::key::Hashed;
 use memopool::{Error, memo};
 
 use crate::lexer::lex;
@@ -12,7 +12,7 @@ use crate::{File, pool};
 /// A minhash signature: two files have in common the share of its numbers that they have of runs of five tokens, give or
 /// take 3 %.
 #[memo(deps(lex))]
-pub(crate) fn signature(text: &Arc<str>) -> Result<Vec<u32>, Error> {
+pub(crate) fn signature(text: &Hashed<str>) -> Result<Vec<u32>, Error> {
     let tokens = &pool().run(lex::call(text))?.tokens;
     if tokens.len() < 100 {
         return Ok(Vec::new()); // so short that they are alike by chance

@@ -230,20 +230,22 @@ impl Memoized {
         }
     }
 
-    /// Writes the arguments that are part of the key, with their real positions.
+    /// Writes the arguments with their positions; for those that are no part of the key, that they are not.
     fn encode(&self, args: &Ident, enc: &Ident) -> TokenStream {
         let ignored = |param: &Param| self.options.ignore.iter().any(|ignored| param.is_named(ignored));
-        let steps =
-            self.params.iter().enumerate().filter(|(_, param)| !ignored(param)).map(|(index, param)| {
-                let position = Literal::usize_unsuffixed(index + 1);
-                let (name, place) = (param.name(), place(args, index, param.span()));
-                let span = at(param.span());
-                let enc = Ident::new(&enc.to_string(), span);
-                match param.is_bytes() {
-                    true => quote_spanned!(span=> #enc.bytes(#position, #name, &#place)?;),
-                    false => quote_spanned!(span=> #enc.arg(#position, #name, &#place)?;),
-                }
-            });
+        let steps = self.params.iter().enumerate().map(|(index, param)| {
+            let position = Literal::usize_unsuffixed(index + 1);
+            let (name, place) = (param.name(), place(args, index, param.span()));
+            let span = at(param.span());
+            let enc = Ident::new(&enc.to_string(), span);
+            if ignored(param) {
+                quote_spanned!(span=> #enc.ignored();)
+            } else if param.is_bytes() {
+                quote_spanned!(span=> #enc.bytes(#position, #name, &#place)?;)
+            } else {
+                quote_spanned!(span=> #enc.arg(#position, #name, &#place)?;)
+            }
+        });
         quote! {
             let _ = (&#args, &#enc);
             #(#steps)*

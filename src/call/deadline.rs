@@ -10,7 +10,7 @@ use crate::memo::history::Fate;
 use crate::run::overrun::Watched;
 use crate::run::timer::Alarm;
 use crate::run::{Ticket, context};
-use crate::sync::{Arc, Weak, spawn};
+use crate::sync::{Arc, Mutex, Weak, spawn};
 
 /// The deadline of one attempt.
 pub(super) struct Deadline<R: 'static> {
@@ -47,15 +47,21 @@ impl<R: Send + Sync + 'static> Alarm for Deadline<R> {
         let tally = &flight.origin.tally;
         let error = Error::timeout(Some(tally.name), self.timeout);
         // Callbacks may take long, or wait for others: not in the thread that keeps the time.
+        let (frame, ticket) = (frame(&flight), Ticket::new(&engine));
         let elsewhere = |callbacks: Box<dyn FnOnce() + Send>| {
-            let (frame, ticket) = (frame(&flight), Ticket::new(&engine));
-            let started = spawn(format!("{}-callbacks", tally.name), None, move || {
+            let due = Arc::new(Mutex::new(Some((callbacks, frame, ticket))));
+            let call = |due: &Mutex<Option<_>>| {
+                let due: Option<(Box<dyn FnOnce() + Send>, _, _)> = due.lock().take();
+                let Some((callbacks, frame, ticket)) = due else { return };
                 let _frame = context::enter(frame);
                 callbacks();
                 drop(ticket);
-            });
-            if let Err(error) = started {
+            };
+            let there = Arc::clone(&due);
+            if let Err(error) = spawn("memopool-callbacks".into(), None, move || call(&there)) {
                 engine.emit(&Event::ThreadFailed { error: &error });
+                // Late deadlines are better than callbacks that never come.
+                call(&due);
             }
         };
         if flight.cell.finish_early(Err(error.clone()), elsewhere) {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::identity::Identity;
 use super::key::SlotKey;
@@ -22,7 +22,7 @@ use crate::memo::history::{Fate, History};
 use crate::memo::memory::{Account, Memory};
 use crate::run::{Host, Runner};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Arc, RwLock, Weak};
+use crate::sync::{Arc, RwLock, Weak, wall};
 
 /// The pool's slot table.
 pub(super) type Slots = Table<SlotKey, Entry, AnyFlight>;
@@ -46,7 +46,8 @@ pub(crate) struct Entry {
 // A key and its slot, side by side in one record: a pair of cache lines, which processors fetch together.
 const _: () = assert!(size_of::<(SlotKey, Slot<Entry, AnyFlight>)>() == 128);
 
-/// Writes a result that leaves the memory: made where its type is known.
+/// Writes a result that leaves the memory: made where its type is known. Holds nothing of the user's, since it stays as long as
+/// the pool does.
 pub(super) type Spiller = Arc<dyn Fn(&Tier, &SlotKey, &Entry, u64) + Send + Sync>;
 
 /// See the [module](self).
@@ -58,7 +59,9 @@ pub(crate) struct Engine {
     pub(super) history: History,
     /// `None`: nothing outlives the process.
     pub(crate) disk: Option<Arc<Tier>>,
-    pub(super) clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
+    /// It panicked once, which was told.
+    clock_failed: AtomicBool,
     pub(super) on_event: Option<Listener>,
     /// The pool ends, or has ended: what a hit is to see of it.
     pub(super) ended: AtomicBool,
@@ -95,6 +98,7 @@ impl Engine {
             history: History::new(),
             disk,
             clock,
+            clock_failed: AtomicBool::new(false),
             on_event,
             ended: AtomicBool::new(false),
             tallies: RwLock::default(),
@@ -112,6 +116,17 @@ impl Engine {
     pub(crate) fn close(&self, refuse_all: bool) {
         self.ended.store(true, Ordering::Relaxed);
         self.runner.close(refuse_all);
+    }
+
+    /// Whether the pool may end only after this thread has polled what is left: it is the only one of an async runtime.
+    pub(crate) fn needs_this_thread(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        if self.spawner.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            return runtime.metrics().num_workers() == 1 && !self.runner.is_over();
+        }
+        false
     }
 
     /// The function's tally in this pool.
@@ -142,7 +157,17 @@ impl Engine {
 
     /// The clock's time in nanoseconds since the Unix epoch.
     pub(super) fn now(&self) -> u64 {
-        nanos(self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        nanos(self.clock().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// The clock's time; the system's, where the clock panics: which is told the first time.
+    pub(crate) fn clock(&self) -> SystemTime {
+        contain(|| self.clock.now()).unwrap_or_else(|message| {
+            if !self.clock_failed.swap(true, Ordering::Relaxed) {
+                self.emit(&Event::HookPanicked { message: &format!("the clock: {message}") });
+            }
+            wall()
+        })
     }
 
     /// Counts a new entry and makes room for it. The slot is filled already.
@@ -177,13 +202,13 @@ impl Engine {
         }
     }
 
-    /// How results of that owner are written when they leave the memory.
-    pub(super) fn spiller(&self, owner: u32, make: impl FnOnce() -> Spiller) {
+    /// How results of that owner are written when they leave the memory. `make` gives `None` if they are not.
+    pub(super) fn spiller(&self, owner: u32, make: impl FnOnce() -> Option<Spiller>) {
         if self.disk.as_ref().is_some_and(|disk| disk.takes_evicted())
             && !self.spillers.read().contains_key(&owner)
+            && let Some(spiller) = make()
         {
-            let spiller = make();
-            self.spillers.write().insert(owner, spiller);
+            self.spillers.write().entry(owner).or_insert(spiller);
         }
     }
 
@@ -258,12 +283,6 @@ impl Engine {
     #[cfg(feature = "report")]
     pub(super) fn tallies(&self) -> Vec<Arc<Tally>> {
         self.tallies.read().values().cloned().collect()
-    }
-
-    /// The clock's time.
-    #[cfg(feature = "report")]
-    pub(crate) fn clock(&self) -> std::time::SystemTime {
-        self.clock.now()
     }
 
     pub(crate) fn stats_by_func(&self) -> BTreeMap<String, Stats> {

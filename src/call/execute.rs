@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::event::{Event, Tally, count};
 use crate::flight::claim::Guard;
 use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
+use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::put::{Hold, Permit};
 use crate::memo::history::Fate;
@@ -29,7 +30,7 @@ use crate::observe::Span;
 use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
-use crate::run::{Host, Lane, Runner, Ticket, Unit};
+use crate::run::{Host, Runner, Ticket, Unit};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, OnceLock, now};
 
@@ -78,10 +79,12 @@ impl Keyed for Origin {
 pub(crate) struct Run<R: 'static> {
     pub(super) flight: Arc<CallFlight<R>>,
     pub(super) guard: Lead<R>,
+    /// Dropped before what is the user's, where the whole run is: the last handle of its pool may be among that, and waits
+    /// until the last ticket has gone.
+    pub(super) ticket: Ticket<Engine>,
     /// `None`: a spawned closure, whose value is nobody else's.
     pub(super) core: Option<Handle<R>>,
     pub(super) attempts: Attempts<R>,
-    pub(super) ticket: Ticket<Engine>,
     pub(super) stage: Stage,
     /// The disk had a record of it that could not be decoded.
     pub(super) doubtful: bool,
@@ -124,7 +127,7 @@ impl<R: Send + Sync + 'static> Run<R> {
 
     /// Its guard settles the cell. The callbacks run here and with its ticket, so they are inside of the pool: one that
     /// ends the pool does not wait for that. Its arguments' `Drop` is user code.
-    fn abandon(self) {
+    pub(super) fn abandon(self) {
         let _frame = context::enter(frame(&self.flight));
         let _ = contain(|| drop(self));
     }
@@ -347,8 +350,8 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             Ok(value) => {
                 count(&tally.computed);
                 let joined = u64::from(self.flight.cell.interests() - 1);
-                tally.compute_nanos.fetch_add(nanos(took), Ordering::Relaxed);
-                tally.joined_nanos.fetch_add(nanos(took).saturating_mul(joined), Ordering::Relaxed);
+                add_up(&tally.compute_nanos, nanos(took));
+                add_up(&tally.joined_nanos, nanos(took).saturating_mul(joined));
                 self.engine.emit(&Event::Computed { function: tally.name, took });
                 let value = Arc::new(value);
                 let keep = self.keep_value(&value, took, permit.as_deref());
@@ -457,21 +460,6 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
     /// Whether the body of `frame`, which waits for it, could run it on top of its own stack.
     pub(crate) fn can_be_helped(&self, frame: &Frame) -> bool {
         self.origin.runner().id == frame.body.runner().id && !self.timed && context::has_room()
-    }
-
-    /// Gives its armed job to the pool's threads.
-    pub(super) fn queue(self: &Arc<Self>, lane: Lane) {
-        if let Err(error) = self.origin.runner().push(Arc::clone(self) as _, lane) {
-            self.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-        }
-    }
-
-    /// The same, if it is in no queue because a body was to run it, which can't: there was just room for that where it was
-    /// submitted, and is none where it is waited for.
-    pub(crate) fn queue_if_kept(self: &Arc<Self>) {
-        if self.kept.load(Ordering::Relaxed) && self.kept.swap(false, Ordering::Relaxed) {
-            self.queue(Lane::Ordinary);
-        }
     }
 }
 

@@ -23,9 +23,10 @@ use super::{keep, storage};
 use crate::event::{Event, Tally, count};
 use crate::flight::Outcome;
 use crate::flight::claim::{Era, Peek};
+use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
 use crate::memo::disk::tier::Found;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::AtomicU32;
 use crate::sync::{Arc, OnceLock};
 use crate::task::{Source, Task};
 
@@ -123,7 +124,7 @@ impl Engine {
         submissions: u64,
     ) -> Option<u64> {
         count(&tally.disk_hits);
-        tally.disk_nanos.fetch_add(meta.compute.saturating_mul(submissions), Ordering::Relaxed);
+        add_up(&tally.disk_nanos, meta.compute.saturating_mul(submissions));
         self.emit(&Event::DiskHit { function: tally.name, bytes: meta.raw_len });
         let weight = keep::weight_of(Some(core), outcome.as_deref().ok(), Some(meta.raw_len)).ok();
         weight.filter(|weight| self.memory.fits(*weight))

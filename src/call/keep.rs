@@ -57,7 +57,7 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         let spill = || {
             if let (Some(disk), Some(kept), Some(permit)) = (&self.engine.disk, kept, permit) {
                 let permit = permit.with(self.flight.origin.hold.take());
-                disk.put(storage::put(core, kept, expires, cost, tally, self.engine.now(), permit));
+                disk.put(storage::put(&core.digest, kept, expires, cost, tally, self.engine.now(), permit));
             }
         };
         let Some(weight) = weight else {
@@ -100,11 +100,11 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             return keep;
         }
         let mut bytes = None;
-        if let Some(disk) = self.disk_for(core, permit) {
+        if let (Some(disk), Some(format)) = (self.disk_for(core, permit), &core.format) {
             storage::announce(self.engine, disk, core, &origin.tally);
             let doubtful = permit.is_some_and(Permit::is_doubtful);
             let checked = !doubtful && origin.tally.checked.load(Ordering::Relaxed);
-            match storage::encode(disk, core, value, checked) {
+            match storage::encode(disk, format, value, checked) {
                 Ok(kept) => {
                     // What was streamed to a file was not read back.
                     if let Packed::Bytes { .. } = kept.packed {

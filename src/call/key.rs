@@ -1,10 +1,12 @@
-//! What names a call: [`Key`] outside, [`SlotKey`] in the slot table, and [`Unordered`] for sets among arguments.
+//! What names a call: [`Key`] outside, [`SlotKey`] in the slot table, and [`Unordered`] for sets among arguments, [`Hashed`]
+//! for large ones.
 //!
 //! - `encode`: the format, and the [`Encoder`] of one call
 //! - `value`: any value to bytes, a serializer
 //! - `parts`: the same for lists, structs and maps
 //! - `bytes`: where the bytes go: a small buffer, then a hasher
 //! - `small`: that buffer
+//! - `hashed`: an argument that brings its digest along
 //! - `slot`: the key that the slot table holds
 //!
 //! A [`Key`] is `blake3::keyed_hash(function digest, bytes)`: the same in every build and on every machine. A [`SlotKey`]
@@ -12,6 +14,7 @@
 
 mod bytes;
 mod encode;
+mod hashed;
 mod parts;
 mod slot;
 mod small;
@@ -26,6 +29,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use encode::{EncodeError, Encoder};
+pub use hashed::Hashed;
 pub(crate) use slot::SlotKey;
 
 /// The identity of one call: its function (name, code or version, types) and the values of its arguments.

@@ -10,9 +10,9 @@ use crate::contain::contain;
 use crate::error::Error;
 use crate::event::count;
 use crate::run::limit::Limit;
-use crate::run::{Ticket, context};
-use crate::sync::Arc;
+use crate::run::{Lane, Ticket, context};
 use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, spawn};
 
 /// What a run is made of, but for its arguments.
 pub(super) struct Launch<'a, R: Send + Sync + 'static> {
@@ -79,4 +79,31 @@ impl<R: Send + Sync + 'static> Launch<'_, R> {
 /// other thread is woken.
 fn is_helped<R: Send + Sync + 'static>(flight: &CallFlight<R>) -> bool {
     context::current().is_some_and(|frame| flight.can_be_helped(&frame))
+}
+
+impl<R: Send + Sync + 'static> CallFlight<R> {
+    /// Gives its armed job to the pool's threads.
+    pub(super) fn queue(self: &Arc<Self>, lane: Lane) {
+        if let Err(error) = self.origin.runner().push(Arc::clone(self) as _, lane) {
+            self.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
+        }
+    }
+
+    /// The same, from the thread that keeps the time: an executor may run it right where it is given to it.
+    pub(super) fn queue_from_timer(self: &Arc<Self>, lane: Lane) {
+        let flight = Arc::clone(self);
+        let queue = move || flight.queue(lane);
+        if !self.origin.runner().is_foreign() || spawn("memopool-queue".into(), None, queue.clone()).is_err()
+        {
+            queue();
+        }
+    }
+
+    /// The same, if it is in no queue because a body was to run it, which can't: there was just room for that where it was
+    /// submitted, and is none where it is waited for.
+    pub(crate) fn queue_if_kept(self: &Arc<Self>) {
+        if self.kept.load(Ordering::Relaxed) && self.kept.swap(false, Ordering::Relaxed) {
+            self.queue(Lane::Ordinary);
+        }
+    }
 }

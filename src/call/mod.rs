@@ -244,15 +244,18 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
-        engine.displaced(slot.hash(), displaced, Some(fate));
+        if let Some(before) = &displaced {
+            engine.history.note(slot.hash(), if self.refresh { Fate::Refreshed } else { Fate::Expired });
+            // The run that begins now is to have its claim.
+            before.running().inspect(|run| run.flight.ended());
+        }
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);
                 let place = Place { table: Arc::clone(&engine.slots), generation };
                 let guard = Guard::new(Some(place), Arc::clone(&flight));
                 let Call { core, args, start, refresh, .. } = self;
-                engine.spiller(core.owner(), || storage::spiller(core.clone()));
+                engine.spiller(core.owner(), || storage::spiller(&core));
                 let (stage, doubtful) = match looked {
                     Glance::InVain { doubtful } => (Stage::Claim, doubtful),
                     _ => (engine.first_stage(core.format.is_some(), refresh), false),
@@ -264,6 +267,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     Some(core) => start(args, core),
                     None => unreachable!("a call has a core"),
                 });
+                // Its `Drop` may submit this very call: by now there is somebody who runs it.
+                engine.displaced(slot.hash(), displaced, None);
                 return Ok(Task::in_flight(flight, 0, None));
             }
             Claim::Hit(hit) => Peek::Hit(hit),
@@ -271,6 +276,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         };
         // Somebody was faster between the look and the claim.
         drop(ticket);
+        engine.displaced(slot.hash(), displaced, None);
         match self.settle(engine, &tally, slot, found) {
             Some(task) => Ok(task),
             None => unreachable!("a claim that does not lead has found something"),

@@ -166,10 +166,6 @@ pub(super) fn begin<R: Send + Sync + 'static>(run: Run<R>, future: BodyFuture<R>
             first.run();
         }
     }
-    if runner.is_refusing() {
-        // The pool has ended in the meantime, and may have looked for what it holds before this was there.
-        body.abandon();
-    }
 }
 
 impl<R: Send + Sync + 'static> Body<R> {

@@ -32,7 +32,7 @@ use crate::run::timer::Alarm;
 use crate::run::worker::FOREVER;
 use crate::run::{Lane, Unit};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, Weak, now, spawn};
+use crate::sync::{Arc, Mutex, Weak, now};
 
 /// The longest rest between two attempts, unless [`Backoff::max`] says otherwise: one minute.
 pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
@@ -196,22 +196,22 @@ impl<R: Send + Sync + 'static> Run<R> {
         }
         let (flight, runner) = (Arc::clone(&self.flight), Arc::clone(&self.engine().runner));
         let until = now() + rest.min(FOREVER);
-        flight.origin.course.begin_rest(until);
+        // In this order: whoever finds the rest over, and ends it, takes the mark away.
         flight.mark_parked(true);
+        flight.origin.course.begin_rest(until);
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
             return;
         }
-        let unit = Arc::clone(&flight) as Arc<dyn Unit>;
-        runner.hold(&unit);
+        runner.hold(&(Arc::clone(&flight) as Arc<dyn Unit>));
         let alarm = Box::new(Rested { flight: Arc::downgrade(&flight), until });
         if let Err(alarm) = runner.timer().at(until, alarm) {
             // Without a thread for the timer there is no rest: better than no attempt.
             alarm.ring();
         }
-        if runner.is_refusing() {
-            // The pool has ended in the meantime, and may have looked for what it holds before this was there.
-            unit.abandon();
+        if !flight.origin.course.rests() {
+            // A waiter may have ended it before the job was in its cell, and then nobody has queued it.
+            flight.go_on();
         }
     }
 
@@ -255,21 +255,9 @@ impl<R: Send + Sync + 'static> CallFlight<R> {
 
     /// Its rest is over: it is to be queued.
     fn go_on(self: &Arc<Self>) {
-        if !self.cell.is_queued() {
-            return;
+        if self.cell.is_queued() {
+            self.queue_from_timer(Lane::Ordinary);
         }
-        let flight = Arc::clone(self);
-        let push = move || {
-            let runner = flight.origin.runner();
-            if let Err(error) = runner.push(Arc::clone(&flight) as _, Lane::Ordinary) {
-                flight.cell.finish(Err(Error::full(format!("no thread can be started: {error}"))));
-            }
-        };
-        // An executor may run it right where it is given to it, and this may be the thread that keeps the time.
-        if self.origin.runner().is_foreign() && spawn("memopool-retry".into(), None, push.clone()).is_ok() {
-            return;
-        }
-        push();
     }
 }
 

@@ -32,10 +32,10 @@ use std::time::{Duration, Instant};
 
 use super::KeyRef;
 use super::engine::{Engine, Spiller};
-use super::execute::{Run, frame};
+use super::execute::{CallFlight, Run, frame};
 use super::explain::Explain;
-use super::format::KeptError;
-use super::func::{Core, Handle};
+use super::format::{Format, KeptError};
+use super::func::Core;
 use super::key::Key;
 use crate::contain::contain;
 use crate::error::Error;
@@ -52,6 +52,7 @@ use crate::memo::disk::tier::{Found, Tier};
 use crate::memo::history::Fate;
 use crate::memo::is_fresh;
 use crate::run::timer::Alarm;
+use crate::run::wait_graph::AnyNode;
 use crate::run::{Lane, context, graph};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, now};
@@ -218,7 +219,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             return self.guard.fail(Err(Error::cancelled()));
         }
         match next {
-            None => self.requeue(),
+            None => self.requeue(CallFlight::queue),
             Some(holder) => {
                 Parked { run: self, holder, since: now(), pause: FIRST_LOOK, nested: None }.ask_again()
             }
@@ -226,20 +227,18 @@ impl<R: Send + Sync + 'static> Run<R> {
     }
 
     /// It counts as queued again: a bound on the queue that holds for the first look only would be none.
-    fn requeue(mut self) {
+    fn requeue(mut self, queue: impl FnOnce(&Arc<CallFlight<R>>, Lane)) {
         self.ticket.wait_again();
-        let (engine, flight, lane) = (Arc::clone(self.engine()), Arc::clone(&self.flight), self.stage.lane());
+        let (flight, lane) = (Arc::clone(&self.flight), self.stage.lane());
         if let Err(run) = flight.cell.arm(self) {
             let _ = contain(|| drop(run));
             return;
         }
-        let pushed = engine.runner.push(Arc::clone(&flight) as _, lane);
-        let reason = match pushed {
-            Err(error) => format!("no thread can be started: {error}"),
-            Ok(()) if engine.runner.is_starving() => "all threads of the pool wait".to_owned(),
-            Ok(()) => return,
-        };
-        flight.cell.finish(Err(Error::full(reason)));
+        queue(&flight, lane);
+        // Whoever began to wait for it while it needed no thread has not been told that there is none.
+        if graph().is_hopeless(&[Arc::clone(&flight) as AnyNode]) {
+            flight.cell.finish(Err(Error::full("all threads of the pool wait")));
+        }
     }
 }
 
@@ -343,14 +342,11 @@ impl<R: Send + Sync + 'static> Parked<R> {
 
 impl<R: Send + Sync + 'static> Alarm for Parked<R> {
     fn ring(mut self: Box<Self>) {
-        if self.run.flight.cell.is_done() {
-            return;
-        }
-        let Some(tier) = self.run.engine().disk.clone() else { return };
-        if self.run.engine().runner.is_refusing() {
-            // Dropped unrun: its waiters are told that the pool has ended.
-            return;
-        }
+        let over = self.run.flight.cell.is_done() || self.run.engine().runner.is_refusing();
+        let Some(tier) = self.run.engine().disk.clone().filter(|_| !over) else {
+            // Whoever still waits for it is told that the pool has ended.
+            return self.run.abandon();
+        };
         if self.is_free(&tier) {
             if self.run.stage == Stage::Compute
                 && let Some(key) = self.run.flight.origin.digest()
@@ -359,7 +355,7 @@ impl<R: Send + Sync + 'static> Alarm for Parked<R> {
             }
             let Parked { run, nested, .. } = *self;
             drop(nested);
-            return run.requeue();
+            return run.requeue(CallFlight::queue_from_timer);
         }
         self.ask_again();
     }
@@ -407,13 +403,10 @@ impl Unkept {
 /// Encodes a value for the disk.
 pub(super) fn encode<R: Send + Sync + 'static>(
     tier: &Tier,
-    core: &Core<R>,
+    format: &Format<R>,
     value: &R,
     checked: bool,
 ) -> Result<Kept, Unkept> {
-    let Some(format) = core.format else {
-        return Err(Unkept::Unfit("its function is `in_memory`".into(), 0));
-    };
     let (encoded, packed, written) = tier.sink(|sink| {
         let encoded = contain(|| {
             let encoded = (format.encode)(value, sink)?;
@@ -449,9 +442,9 @@ fn unwritten(tier: &Tier, error: &io::Error) -> Unkept {
     }
 }
 
-/// What the writer is given.
-pub(super) fn put<R>(
-    core: &Core<R>,
+/// What the writer is given. `digest`: of the function, with its state.
+pub(super) fn put(
+    digest: &[u8; 32],
     kept: Kept,
     expires: u64,
     cost: u64,
@@ -459,7 +452,7 @@ pub(super) fn put<R>(
     now: u64,
     permit: Permit,
 ) -> Put {
-    let [a, b, c, d, e, f, g, h, ..] = core.digest;
+    let [a, b, c, d, e, f, g, h, ..] = *digest;
     Put {
         function: [a, b, c, d, e, f, g, h],
         shape: kept.encoded.shape,
@@ -474,26 +467,27 @@ pub(super) fn put<R>(
     }
 }
 
-/// How a result of that function is written when it leaves the memory.
-pub(super) fn spiller<R: Send + Sync + 'static>(core: Handle<R>) -> Spiller {
-    Arc::new(move |tier, slot, entry, now| {
+/// How a result of that function is written when it leaves the memory, if it ever is.
+pub(super) fn spiller<R: Send + Sync + 'static>(core: &Core<R>) -> Option<Spiller> {
+    let (identity, digest, format) = (core.identity, core.digest, core.format?);
+    Some(Arc::new(move |tier, slot, entry, now| {
         let fresh = is_fresh(entry.expires, now);
         let Some(value) = entry.value.downcast_ref::<R>().filter(|_| fresh) else { return };
-        let key = *KeyRef { slot: *slot, identity: core.identity }.key().as_bytes();
+        let key = *KeyRef { slot: *slot, identity }.key().as_bytes();
         let tally = &entry.tally;
         // Where it is known it lies, or must not: what was computed since was written at once (see `Tier::takes`).
-        if tally.unstorable.load(Ordering::Relaxed) || !tier.takes_evicted_of(&key, &core.digest) {
+        if tally.unstorable.load(Ordering::Relaxed) || !tier.takes_evicted_of(&key, &digest) {
             return;
         }
-        match encode(tier, &core, value, tally.checked.load(Ordering::Relaxed)) {
+        match encode(tier, &format, value, tally.checked.load(Ordering::Relaxed)) {
             Ok(kept) => {
                 if let Packed::Bytes { .. } = kept.packed {
                     tally.checked.store(true, Ordering::Relaxed);
                 }
                 let permit = tier.permit_evicted(key);
-                tier.put(put(&core, kept, entry.expires, entry.cost, tally, now, permit));
+                tier.put(put(&digest, kept, entry.expires, entry.cost, tally, now, permit));
             }
             Err(unkept) => unkept.tell(tier, tally),
         }
-    })
+    }))
 }

@@ -195,8 +195,22 @@ impl<J, T: Clone> Cell<J, T> {
 
     /// Takes one interest back; its handle reads `outcome` from now on.
     pub(crate) fn withdraw(&self, interest: Interest, outcome: T) -> Withdrawn {
+        self.withdraw_if(interest, outcome, |_| true)
+    }
+
+    /// The same, unless an attempt has begun.
+    pub(crate) fn withdraw_unstarted(&self, interest: Interest, outcome: T) -> Withdrawn {
+        self.withdraw_if(interest, outcome, State::is_queued)
+    }
+
+    fn withdraw_if(
+        &self,
+        interest: Interest,
+        outcome: T,
+        wanted: impl FnOnce(&State<J, T>) -> bool,
+    ) -> Withdrawn {
         let mut state = self.state.lock();
-        if state.outcome(interest).is_some() {
+        if state.outcome(interest).is_some() || !wanted(&state) {
             return Withdrawn::TooLate;
         }
         state.withdrawn.push((interest, outcome.clone()));
@@ -304,7 +318,7 @@ impl<J, T: Clone> Cell<J, T> {
     }
 
     pub(crate) fn is_queued(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Claimed | Phase::Queued(_))
+        self.state.lock().is_queued()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -353,6 +367,10 @@ impl<J, T: Clone> State<J, T> {
             Phase::Queued(job) => Some(job),
             _ => None,
         }
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Claimed | Phase::Queued(_))
     }
 
     fn outcome(&self, interest: Interest) -> Option<T> {

@@ -391,7 +391,8 @@ impl fmt::Debug for Memory {
     }
 }
 
-fn not_negative(count: u64) -> u64 {
+/// A count that may be below zero for a moment, as it is shown.
+pub(crate) fn not_negative(count: u64) -> u64 {
     u64::try_from(count.cast_signed()).unwrap_or(0)
 }
 

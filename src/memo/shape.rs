@@ -126,7 +126,8 @@ impl Facts {
     #[inline(never)]
     fn new_leaf(&mut self, at: u32, kind: Kind) {
         match self.places.get_mut(at as usize) {
-            Some(place) if place.kind == Kind::Unseen => {
+            // What has a place inside needs the long way: a `Some` may follow a `None`.
+            Some(place) if place.kind == Kind::Unseen && kind != Kind::Option => {
                 place.kind = kind;
                 self.sum = self.sum.wrapping_add(place.fact());
             }

@@ -22,7 +22,7 @@ pub(super) fn tell(event: &Event<'_>) {
         Event::Stuck { function, timeout } => {
             warn!(target: TARGET, function, ?timeout, "runs beyond its timeout");
         }
-        Event::HookPanicked { message } => warn!(target: TARGET, message, "on_thread_start panicked"),
+        Event::HookPanicked { message } => warn!(target: TARGET, message, "a hook panicked"),
         Event::NotStored { function, reason } => warn!(target: TARGET, function, reason, "not kept"),
         Event::Corrupt { function, reason } => {
             warn!(target: TARGET, function, reason, "an entry on disk is damaged");

@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::task::Waker;
 use std::thread::LocalKey;
 
+#[cfg(feature = "rayon")]
+use super::limit::Pass;
 use super::limit::{self, Lent};
 use super::overrun::Watched;
 use super::sizing::Wait;
@@ -116,19 +118,21 @@ pub(super) struct StandIn {
     frame: Option<Frame>,
     worker: Option<Worker>,
     stack: usize,
+    /// The slots that it lends when it waits.
+    held: Vec<Arc<Pass>>,
 }
 
 /// See [`StandIn`]; that thread has `stack` bytes.
 #[cfg(feature = "rayon")]
 pub(super) fn stand_in(stack: usize) -> StandIn {
-    StandIn { frame: current(), worker: worker(), stack }
+    StandIn { frame: current(), worker: worker(), stack, held: limit::held() }
 }
 
 #[cfg(feature = "rayon")]
 impl StandIn {
     /// From here to the end of what is returned this thread knows what that one knew.
     pub(super) fn begin(self) -> StandingIn {
-        let before = (WORKER.take(), STACK.get());
+        let before = (WORKER.take(), STACK.get(), limit::hold(self.held));
         if let Some(worker) = self.worker {
             become_worker(&worker.runner, worker.seat, self.stack);
         }
@@ -140,7 +144,7 @@ impl StandIn {
 #[cfg(feature = "rayon")]
 pub(super) struct StandingIn {
     entered: Option<Entered>,
-    before: (Option<Worker>, Option<Stack>),
+    before: (Option<Worker>, Option<Stack>, Vec<Arc<Pass>>),
 }
 
 #[cfg(feature = "rayon")]
@@ -148,9 +152,10 @@ impl Drop for StandingIn {
     fn drop(&mut self) {
         // Its end is still the worker's.
         self.entered = None;
-        let (worker, stack) = std::mem::take(&mut self.before);
+        let (worker, stack, held) = std::mem::take(&mut self.before);
         WORKER.set(worker);
         STACK.set(stack);
+        drop(limit::hold(held));
     }
 }
 

@@ -80,7 +80,8 @@ impl Idle {
         fence(Ordering::SeqCst);
         let found = take();
         // Under the lock, and again after each wake-up: who wants everyone to look up says so first and takes the lock
-        // after. Who stops for that reason takes no token: it may be another's.
+        // after. Who stops for that reason takes neither a token nor a job: that may be more than the pool may run at once.
+        // But what has woken it was perhaps meant for a job: then another is woken, as far as any sleep.
         let mut stopped = stop();
         while found.is_none() && !stopped && *tokens == 0 && now() < deadline {
             tokens = self.wake.wait_until(tokens, deadline);
@@ -89,11 +90,19 @@ impl Idle {
         let woken = found.is_none() && !stopped && *tokens > 0;
         let left = self.sleeping.fetch_sub(1, Ordering::SeqCst) - 1;
         *tokens = (*tokens - usize::from(woken)).min(left);
+        let passes_on = stopped && *tokens > 0;
         drop(tokens);
-        match found.or_else(take) {
+        if passes_on {
+            self.wake.notify_one();
+        }
+        match found {
             Some(found) => Look::Found(found),
-            None if woken || stopped => Look::Woken,
-            None => Look::Late,
+            None if stopped => Look::Woken,
+            None => match take() {
+                Some(found) => Look::Found(found),
+                None if woken => Look::Woken,
+                None => Look::Late,
+            },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::contain::contain;
 use crate::sync::Arc;
 
 /// A unit of work in a queue.
@@ -39,6 +40,8 @@ impl Job {
     pub fn run(mut self) {
         if let Some(unit) = self.0.take() {
             unit.perform();
+            // Nobody may be left who wants its value, whose `Drop` is the user's.
+            let _ = contain(|| drop(unit));
         }
     }
 }

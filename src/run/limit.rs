@@ -91,7 +91,7 @@ struct Parked {
 }
 
 /// One run's relation to its limit.
-struct Pass {
+pub(super) struct Pass {
     limit: Arc<Shared>,
     /// Changed under the limit's lock.
     at: Mutex<At>,
@@ -189,15 +189,7 @@ impl Turn {
         move |unit, runner| {
             runner.hold(&unit);
             runner.limits.add(&pass.limit);
-            pass.park(Parked {
-                pass: Arc::clone(&pass),
-                unit: Arc::clone(&unit),
-                runner: Arc::clone(&runner),
-            });
-            if runner.is_refusing() {
-                // The pool has ended in the meantime, and may have looked for what it holds before this was there.
-                unit.abandon();
-            }
+            pass.park(Parked { pass: Arc::clone(&pass), unit, runner });
         }
     }
 
@@ -250,6 +242,18 @@ impl Drop for Turn {
 thread_local! {
     /// The passes whose bodies are on this thread's stack.
     static HELD: RefCell<Vec<Arc<Pass>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The passes whose bodies are on this thread's stack.
+#[cfg(feature = "rayon")]
+pub(super) fn held() -> Vec<Arc<Pass>> {
+    HELD.with_borrow(Clone::clone)
+}
+
+/// This thread runs the bodies that have those. Gives what it had.
+#[cfg(feature = "rayon")]
+pub(super) fn hold(passes: Vec<Arc<Pass>>) -> Vec<Arc<Pass>> {
+    HELD.replace(passes)
 }
 
 /// See [`Turn::run`].

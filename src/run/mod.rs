@@ -209,13 +209,26 @@ impl Runner {
         i64::try_from(known).unwrap_or(i64::MAX)
     }
 
-    /// Remembers what lies elsewhere (an executor has it, a limit, or the timer), as long as it is pending.
+    /// Remembers what lies elsewhere (an executor has it, a limit, or the timer), as long as it is pending. Gives it up at
+    /// once if nothing is to be started any more: `shutdown_now` may have looked before it was here.
     pub(crate) fn hold(&self, unit: &Arc<dyn Unit>) {
+        let mut seen = Vec::new();
         let mut held = self.held.lock();
         if held.len() == held.capacity() {
-            held.retain(|unit| unit.upgrade().is_some_and(|unit| unit.is_pending()));
+            held.retain(|unit| {
+                let unit = unit.upgrade();
+                let pending = unit.as_ref().is_some_and(|unit| unit.is_pending());
+                // It may be the last reference by now, and then a value of the user's goes with it.
+                seen.extend(unit);
+                pending
+            });
         }
         held.push(Arc::downgrade(unit));
+        drop(held);
+        let _ = contain(|| drop(seen));
+        if self.is_refusing() {
+            unit.abandon();
+        }
     }
 
     /// Takes out of the queue what was cancelled or has been run by its waiter: it is no longer counted, so nothing but
@@ -365,11 +378,18 @@ impl Runner {
         let waker = waker.clone();
         self.blocked_submitters.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
-        if self.load.waiting() >= self.plan.queue && self.is_open() {
+        let full = self.load.waiting() >= self.plan.queue && self.is_open();
+        // (A future that is polled again and again leaves one.)
+        let known = full && gate.iter().any(|known| known.will_wake(&waker));
+        if full && !known {
             gate.push(waker);
             return true;
         }
         drop(gate);
+        if known {
+            self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
+            return true;
+        }
         self.blocked_submitters.fetch_sub(1, Ordering::SeqCst);
         false
     }
@@ -389,9 +409,10 @@ impl Runner {
     }
 
     /// Waits until all work is done and all threads are gone. `false`: they are not, by `deadline`. Inside one of the
-    /// pool's own tasks it does not wait, since it would wait for itself.
+    /// pool's own tasks, or where it keeps the time (a listener is told of timeouts there), it does not wait, since it would
+    /// wait for itself.
     pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
-        if context::is_inside(self.id) || context::is_worker_of(self.id) {
+        if context::is_inside(self.id) || context::is_worker_of(self.id) || self.timer.is_here() {
             return false;
         }
         let _lent = limit::lend();
@@ -439,7 +460,8 @@ impl Runner {
         self.mode.load(Ordering::SeqCst) == REFUSING
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether it ends, and no work is left.
+    pub(crate) fn is_over(&self) -> bool {
         !self.is_open() && self.load.is_none()
     }
 

@@ -1,4 +1,7 @@
 //! Deadlines of bodies, and the ends of rests: one thread per pool, started with the first.
+//!
+//! Bodies and callbacks run elsewhere. What of the user's may still run here (a listener, a waker, the `Drop` of an argument)
+//! can't end this thread by a panic: with it would go every later deadline.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +10,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 
-use crate::sync::{JoinHandle, Mutex, now, spawn};
+use crate::contain::contain;
+use crate::sync::{JoinHandle, Mutex, now, spawn, this_thread};
 
 /// What happens at a deadline.
 pub(crate) trait Alarm: Send {
@@ -52,6 +56,11 @@ impl Timer {
         }
     }
 
+    /// Whether this is its thread.
+    pub(super) fn is_here(&self) -> bool {
+        self.thread.lock().as_ref().is_some_and(|(_, handle)| handle.thread().id() == this_thread())
+    }
+
     /// Ends the thread; alarms that are not due are dropped.
     pub(crate) fn stop(&self) {
         let thread = self.thread.lock().take();
@@ -74,7 +83,7 @@ fn keep_time(incoming: &crossbeam_channel::Receiver<Entry>) {
             Ok(entry) => {
                 due.push(Reverse(entry));
                 if due.len() >= look_at {
-                    due.retain(|Reverse(entry)| !entry.alarm.is_moot());
+                    let _ = contain(|| due.retain(|Reverse(entry)| !entry.alarm.is_moot()));
                     look_at = FIRST_LOOK.max(2 * due.len());
                 }
             }
@@ -83,7 +92,7 @@ fn keep_time(incoming: &crossbeam_channel::Receiver<Entry>) {
         }
         while due.peek().is_some_and(|Reverse(first)| first.at <= now()) {
             if let Some(Reverse(entry)) = due.pop() {
-                entry.alarm.ring();
+                let _ = contain(|| entry.alarm.ring());
             }
         }
     }

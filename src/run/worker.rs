@@ -31,7 +31,11 @@ impl Runner {
         let mut sizing = self.sizing.lock();
         let added = self.add_worker(&mut sizing);
         self.enough.store(sizing.is_enough(), Ordering::SeqCst);
+        let fed = self.is_starving() && added.is_ok() && !self.starves(&sizing);
         drop(sizing);
+        if fed {
+            self.limits.go_on();
+        }
         match self.reported(added) {
             Err(NoWorker { error: Some(error), live: 0 }) => Err(error),
             _ => Ok(()),
@@ -87,28 +91,34 @@ impl Runner {
             ..=0 => Ok(()),
             _ => self.add_worker(&mut sizing),
         };
-        let can_grow = added.is_ok() && sizing.can_grow();
-        let starving = sizing.all_wait() && !can_grow;
-        let starved = self.set_starving(starving);
+        let starved = self.is_starving();
+        let starving = match added {
+            Ok(()) => self.starves(&sizing),
+            Err(_) => self.set_starving(sizing.all_wait()),
+        };
         if sizing.has_excess() {
             self.excess.store(true, Ordering::Relaxed);
         }
         drop(sizing);
         if starving {
-            self.limits.starve(self.id);
+            self.limits.starve(self);
         } else if starved {
             self.limits.go_on();
         }
         let _ = self.reported(added);
     }
 
-    /// Under the lock of the sizes. Returns what was.
+    /// Under the lock of the sizes: whether all wait for tasks, and no other may be started.
+    fn starves(&self, sizing: &Sizing) -> bool {
+        self.set_starving(sizing.all_wait() && !sizing.can_grow())
+    }
+
+    /// Under the lock of the sizes. Returns what it is given.
     fn set_starving(&self, starving: bool) -> bool {
-        let starved = self.starving.swap(starving, Ordering::SeqCst);
-        if starved != starving {
+        if self.starving.swap(starving, Ordering::SeqCst) != starving {
             graph().starves(starving);
         }
-        starved
+        starving
     }
 
     /// Workers alive, blocked and spare ones included.
@@ -127,9 +137,11 @@ impl Runner {
         let missing = sizing.width().saturating_sub(sizing.runnable());
         self.enough.store(sizing.is_enough(), Ordering::SeqCst);
         self.excess.store(sizing.has_excess(), Ordering::Relaxed);
-        self.set_starving(false);
+        let fed = self.is_starving() && !self.starves(&sizing);
         drop(sizing);
-        self.limits.go_on();
+        if fed {
+            self.limits.go_on();
+        }
         self.idle.wake_all();
         for _ in 0..missing {
             let _ = self.start_if_needed();
@@ -187,8 +199,9 @@ impl Runner {
                         return None;
                     }
                     self.load.demand.fetch_sub(1, Ordering::SeqCst);
-                    // One of those that stay: only a job or a change of width changes that.
-                    patience = FOREVER;
+                    // One of those that stay: only a job or a change of width changes that. (Or a submission counts on it:
+                    // if another worker is faster, this one has waited long enough before.)
+                    patience = if promised { self.plan.keep_alive } else { FOREVER };
                 }
             }
         }

@@ -205,7 +205,18 @@ impl<R: Send + Sync + 'static> Task<R> {
     /// ```
     pub fn cancel(&self) -> bool {
         let State::InFlight { flight, interest, .. } = &self.state else { return false };
-        let withdrawn = flight.cell.withdraw(*interest, Err(Error::cancelled()));
+        self.withdrew(flight.cell.withdraw(*interest, Err(Error::cancelled())))
+    }
+
+    /// Withdraws the interest if the run has not started.
+    pub(crate) fn cancel_if_queued(&self) {
+        if let State::InFlight { flight, interest, .. } = &self.state {
+            self.withdrew(flight.cell.withdraw_unstarted(*interest, Err(Error::cancelled())));
+        }
+    }
+
+    fn withdrew(&self, withdrawn: Withdrawn) -> bool {
+        let State::InFlight { flight, .. } = &self.state else { return false };
         match withdrawn {
             Withdrawn::TooLate => return false,
             Withdrawn::GivenUp => {
@@ -219,15 +230,6 @@ impl<R: Send + Sync + 'static> Task<R> {
         }
         count(&flight.origin.tally.cancelled);
         true
-    }
-
-    /// Withdraws the interest if the run has not started.
-    pub(crate) fn cancel_if_queued(&self) {
-        if let State::InFlight { flight, .. } = &self.state
-            && flight.cell.is_queued()
-        {
-            self.cancel();
-        }
     }
 
     /// Whether the result is there (an error or a cancellation is one).

@@ -27,6 +27,8 @@ impl<R: Send + Sync + 'static> Drop for Polling<R> {
         self.flight.cell.unregister(&mut self.registration);
         if let Some(waiter) = self.waiter {
             graph().forget_one(waiter, self.flight.id);
+            // It may have been what the body here was at.
+            context::resume_unless_awaiting();
         }
     }
 }

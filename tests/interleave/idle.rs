@@ -14,9 +14,9 @@ use crate::sync::now;
 /// A queue of jobs that are all alike, and the workers that look for them.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    left: AtomicUsize,
-    idle: Idle,
-    stop: AtomicBool,
+    pub(crate) left: AtomicUsize,
+    pub(crate) idle: Idle,
+    pub(crate) stop: AtomicBool,
 }
 
 impl Jobs {
@@ -25,7 +25,7 @@ impl Jobs {
         self.idle.wake_one();
     }
 
-    fn pop(&self) -> Option<()> {
+    pub(crate) fn pop(&self) -> Option<()> {
         self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok().map(drop)
     }
 

@@ -221,6 +221,7 @@ fn what_is_forgotten_under_way_is_computed_once_more() {
         assert_eq!(stage.runs.load(Ordering::SeqCst), 2);
     });
 }
+
 /// A result that is computed anew is computed by each process that asks meanwhile.
 #[test]
 fn what_is_refreshed_is_computed_once() {
@@ -236,5 +237,50 @@ fn what_is_refreshed_is_computed_once() {
         end.send(true).expect("it listens");
         assert_eq!((source(&first), source(&other)), (Some(Source::Computed), Some(Source::Disk)));
         assert_eq!(stage.runs.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// What waits for another process is run by the thread that keeps the time, if the pool has an executor that runs jobs where it
+/// is given them: until it ends no timeout is noticed, and what it waits for may never come.
+#[test]
+fn the_clock_runs_no_body() {
+    struct Here;
+    impl memopool::Executor for Here {
+        fn execute(&self, job: memopool::Job) {
+            job.run();
+        }
+    }
+    in_time(|| {
+        let place = Place::new();
+        let one = pool(&place);
+        let disk = Disk::new(place.cache());
+        let two = Pool::builder().executor(Here).disk(disk).build().expect("a cache directory");
+        let named: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+        let (begins, begun) = channel();
+        let (end, ends) = channel::<()>();
+        let ends = Arc::new(Mutex::new(Some(ends)));
+        let func = Func::named("named").resource((Arc::clone(&named), begins, ends)).fallible(
+            |(named, begins, ends), n: u64| {
+                named.lock().expect("no panic").push(thread::current().name().map(str::to_owned));
+                let first = ends.lock().expect("no panic").take();
+                match first {
+                    Some(ends) => {
+                        begins.send(()).expect("the test listens");
+                        ends.recv().expect("the test says when");
+                        Err("told to fail")
+                    }
+                    None => Ok(n),
+                }
+            },
+        );
+        let first = one.submit(func.call(1));
+        begun.recv().expect("it begins");
+        let second = two.submit(func.call(1));
+        assert!(!second.is_done(), "it waits for the other pool");
+        end.send(()).expect("it listens");
+        assert!(first.wait().is_err());
+        assert_eq!(*second.wait().expect("a value"), 1);
+        let named = named.lock().expect("no panic").clone();
+        assert!(named[1].as_ref().is_none_or(|name| !name.ends_with("-timer")), "{named:?}");
     });
 }

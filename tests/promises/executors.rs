@@ -162,6 +162,22 @@ mod on_rayon {
         });
     }
 
+    /// A body that one of rayon's threads asked for keeps its slot while it waits for a call that needs it: both wait for ever.
+    #[test]
+    fn a_body_in_a_crew_lends_its_slot() {
+        in_time(|| {
+            let pool = pool(2);
+            let limit = memopool::Limit::new("one", 1);
+            let inner = Func::new("executors::limited_inner", |n: u64| n + 1).limit(&limit);
+            let outer = Func::named("executors::limited_outer").resource(inner).func(
+                |inner: &Func<u64, u64>, n: u64| *Pool::current().unwrap().run(inner.call(n)).unwrap() + 1,
+            );
+            let outer = outer.limit(&limit);
+            assert_eq!(*threads(1).install(|| pool.run(outer.call(1))).unwrap(), 3);
+            assert_eq!(*pool.run(outer.call(2)).unwrap(), 4);
+        });
+    }
+
     /// A body in a rayon pool of its own is not the pool's any more: it does not know its pool, its cancellation or its
     /// threads' setup; its waits are not replaced, and it runs out of stack before others do.
     #[test]
@@ -328,6 +344,24 @@ mod on_tokio {
         });
     }
 
+    /// Leaving the scope of a pool in async code hangs: its end waits for a body that only this thread could poll.
+    #[test]
+    fn the_last_handle_goes_on_the_only_thread_of_the_runtime() {
+        in_time(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let nap = Func::new_async("executors::nap", async |ms: u64| {
+                tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+                ms
+            });
+            runtime.block_on(async {
+                let pool = build(Pool::builder().runtime(tokio::runtime::Handle::current()));
+                let task = pool.submit(nap.call(5));
+                drop(pool);
+                assert_eq!(*task.await.unwrap(), 5);
+            });
+        });
+    }
+
     /// A runtime that ends leaves those who wait for what it has not started.
     #[test]
     fn a_runtime_that_ends_resolves_what_it_has_not_started() {
@@ -346,4 +380,34 @@ mod on_tokio {
             until(|| pool.stats().running == 0);
         });
     }
+}
+
+/// A value that nobody wants any more panics when it is dropped, and the panic leaves [`Job::run`](memopool::Job::run): on
+/// rayon's threads that ends the program.
+#[test]
+fn nothing_gets_out_of_a_job() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Arc, Mutex};
+
+    use memopool::{Executor, Job};
+
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a value that panics when it is dropped");
+        }
+    }
+    struct Later(Arc<Mutex<Vec<Job>>>);
+    impl Executor for Later {
+        fn execute(&self, job: Job) {
+            self.0.lock().unwrap().push(job);
+        }
+    }
+    in_time(|| {
+        let jobs = Arc::new(Mutex::new(Vec::new()));
+        let pool = build(Pool::builder().executor(Later(Arc::clone(&jobs))));
+        drop(pool.spawn(|| Bomb));
+        let job = jobs.lock().unwrap().pop().unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| job.run())).is_ok());
+    });
 }

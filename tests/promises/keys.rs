@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use memopool::key::Unordered;
+use memopool::key::{Hashed, Unordered};
 use memopool::{Func, Key, Pool, memo};
 use serde::{Serialize, Serializer};
 
@@ -39,6 +40,42 @@ fn an_unordered_set_is_one_key() {
     backward.remove(&3);
     assert_ne!(key(Unordered(forward)), key(Unordered(backward)));
     assert_ne!(key(Unordered(vec![1, 1, 2])), key(Unordered(vec![1, 2, 2])), "how often counts");
+}
+
+/// A large text that is handed from step to step is hashed at each; or its digest, made once, is another one's.
+#[test]
+fn a_hashed_argument_is_hashed_once() {
+    #[derive(Clone)]
+    struct Counted(u64, Counter);
+    impl Serialize for Counted {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.1.up();
+            match self.0 {
+                13 => Err(serde::ser::Error::custom("no words for this")),
+                n => serializer.serialize_u64(n),
+            }
+        }
+    }
+    let (pool, counter) = (Pool::new(), Counter::default());
+    let inner = Func::new("keys::hashed_inner", |n: Hashed<Counted>| n.0 * 2);
+    let outer = Func::named("keys::hashed_outer").resource(inner.clone()).func(
+        |inner: &Func<_, u64>, n: Hashed<Counted>| *Pool::current().unwrap().run(inner.call(n)).unwrap() + 1,
+    );
+    let value = |n| Hashed::new(Counted(n, counter.clone()));
+    let seven = value(7);
+    for _ in 0..3 {
+        assert_eq!(*pool.run(outer.call(seven.clone())).unwrap(), 15);
+    }
+    assert_eq!(*pool.run(inner.call(seven.clone())).unwrap(), 14);
+    assert_eq!(counter.get(), 1);
+    assert_eq!(inner.call(value(7)).key(), inner.call(seven).key());
+    assert_ne!(inner.call(value(8)).key(), inner.call(value(7)).key());
+    let refused = pool.run(inner.call(value(13))).unwrap_err();
+    assert!(refused.is_invalid() && refused.to_string().contains("no words for this"), "{refused}");
+    let bytes = |bytes: &[u8]| key(Hashed::<[u8]>::new(bytes));
+    assert_eq!(bytes(&[7; 5000]), bytes(&[7; 5000]));
+    assert_ne!(bytes(&[7; 5000]), bytes(&[7; 5001]));
+    assert_ne!(bytes(&[]), key(Vec::<u8>::new()));
 }
 
 /// Two calls run into one another because their arguments look the same when put side by side.
@@ -422,6 +459,60 @@ fn ignored_arguments_are_no_part_of_the_key() {
         assert_eq!(*pool.run(ignores::call(2, "second")).unwrap(), "second 2");
         assert_eq!(ignores::call(1, "a").key(), ignores::call(1, "b").key());
     });
+}
+
+mod ignores_second {
+    use memopool::memo;
+
+    #[memo(name = "keys::pages", ignore(page))]
+    pub(super) fn fetch(client: u64, page: u64) -> u64 {
+        client + page
+    }
+
+    #[memo(name = "keys::versioned_pages", version = "1", ignore(page))]
+    pub(super) fn versioned(client: u64, page: u64) -> u64 {
+        client + page
+    }
+}
+
+mod ignores_first {
+    use memopool::memo;
+
+    #[memo(name = "keys::pages", ignore(client))]
+    pub(super) fn fetch(client: u64, page: u64) -> u64 {
+        client + page
+    }
+
+    #[memo(name = "keys::versioned_pages", version = "1", ignore(client))]
+    pub(super) fn versioned(client: u64, page: u64) -> u64 {
+        client + page
+    }
+}
+
+/// In the environment of a child process: the keys that it must not have.
+const TAKEN: &str = "MEMOPOOL_TEST_TAKEN";
+
+/// After another argument is ignored, a call is given what was stored for a call of quite other arguments.
+#[test]
+fn which_argument_is_ignored_is_part_of_the_key() {
+    // The two can't be in one process, where they would clash: this very test is the other one as well.
+    if let Ok(taken) = std::env::var(TAKEN) {
+        let keys = [ignores_first::fetch::call(1, 7).key(), ignores_first::versioned::call(1, 7).key()];
+        assert!(keys.iter().all(|key| !taken.contains(&key.to_string())), "{keys:?} are taken: {taken}");
+        assert_eq!(ignores_first::fetch(1, 7), 8);
+        return assert_eq!(ignores_first::versioned(1, 7), 8);
+    }
+    let key = ignores_second::fetch::call(7, 3).key();
+    assert_eq!(key, ignores_second::fetch::call(7, 4).key());
+    assert_eq!(key, ignores_second::fetch::func().call((7, 5)).key(), "the function as a value has the same");
+    assert_ne!(key, ignores_second::fetch::call(8, 3).key());
+    let versioned = ignores_second::versioned::call(7, 3).key();
+    assert_eq!(ignores_second::fetch(7, 3), ignores_second::versioned(7, 3));
+    let mut child = Command::new(std::env::current_exe().expect("a program that runs is a file"));
+    child.args(["--exact", "keys::which_argument_is_ignored_is_part_of_the_key"]);
+    let output = child.env(TAKEN, format!("{key} {versioned}")).output().expect("this very program");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 mod deps_one {

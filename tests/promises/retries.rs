@@ -94,6 +94,21 @@ fn cancelling_a_rest_takes_effect_at_once() {
     });
 }
 
+/// Else a body waits for ever for a run whose rest was over before it had been laid aside.
+#[test]
+fn the_shortest_of_rests_ends() {
+    in_time(|| {
+        let pool = pool(3);
+        for n in 0..2000 {
+            let attempts = Counter::default();
+            let func = flaky("retries::shortest", &attempts, 2).backoff(exactly(Duration::from_nanos(1)));
+            let task = pool.submit(func.call(n));
+            let waiting = pool.spawn(move || *task.wait().unwrap());
+            waiting.wait().unwrap();
+        }
+    });
+}
+
 /// Else `shutdown_now` hangs, or leaves a waiter without an answer.
 #[test]
 fn shutdown_now_gives_up_what_rests() {

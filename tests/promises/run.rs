@@ -1101,3 +1101,136 @@ fn retries_are_one_run() {
         assert_eq!((pool.stats().failed, attempts.get()), (1, 6));
     });
 }
+
+/// `cancel` never returns: what is dropped with the queued closure is the last handle of its own pool.
+#[test]
+fn cancelling_what_holds_the_last_handle_ends_the_pool() {
+    in_time(|| {
+        let (pool, gate) = held_pool();
+        let inside = pool.clone();
+        let task = pool.spawn(move || drop(inside));
+        drop(pool);
+        // The pool's end waits for the body that runs.
+        let opening = thread::spawn(move || gate.open());
+        assert!(task.cancel());
+        assert!(task.wait().unwrap_err().is_cancelled());
+        opening.join().unwrap();
+    });
+}
+
+/// A timeout whose callback, or whose listener, goes wrong is the last one that this pool ever notices; or the end of the pool
+/// hangs, because the thread that keeps the time waits for it.
+#[test]
+fn what_is_told_of_a_timeout_can_not_stop_the_clock() {
+    in_time(|| {
+        let this: Arc<Mutex<Option<Pool>>> = Arc::default();
+        let (ends, again) = (Arc::clone(&this), AtomicBool::new(false));
+        let pool = build(Pool::builder().threads(2).on_event(move |event| {
+            if let memopool::Event::Failed { .. } = event
+                && again.swap(true, Ordering::SeqCst)
+            {
+                // A listener may end the pool. What rests then is still to make its attempts.
+                ends.lock().unwrap().take().expect("once").shutdown();
+                panic!("a listener that panics");
+            }
+        }));
+        *this.lock().unwrap() = Some(pool.clone());
+        let slow = |name: &str| {
+            let func = Func::new(name, |n: u64| {
+                until(cancelled);
+                n
+            });
+            func.timeout(Duration::from_millis(1))
+        };
+        let (send, receive) = channel();
+        // No name for a thread.
+        let first = pool.submit(slow("run::nul\0").call(1));
+        first.on_done(move |_| send.send(()).unwrap());
+        receive.recv().unwrap();
+        assert!(first.wait().unwrap_err().is_timeout());
+        let attempts = Counter::default();
+        let rests =
+            Func::named("run::rests").resource(attempts.clone()).fallible(|attempts: &Counter, n: u64| {
+                match attempts.up() {
+                    1 => Err("not yet"),
+                    _ => Ok(n),
+                }
+            });
+        let rests =
+            rests.retries(1).backoff(memopool::Backoff::exponential(Duration::from_millis(30)).jitter(false));
+        let resting = pool.submit(rests.call(5));
+        until(|| pool.stats().retried == 1);
+        assert!(pool.submit(slow("run::second").call(2)).wait().unwrap_err().is_timeout());
+        assert_eq!(*resting.wait().unwrap(), 5);
+        pool.shutdown();
+    });
+}
+
+/// `shutdown_now` hangs, and whoever waits with it: a job that was admitted before reaches an executor afterwards, which does
+/// not run it.
+#[cfg(feature = "testing")]
+#[test]
+fn shutdown_now_reaches_what_is_on_its_way_to_an_executor() {
+    #[derive(Serialize)]
+    struct Slow {
+        #[serde(skip)]
+        gates: (Gate, Gate),
+    }
+    impl Clone for Slow {
+        fn clone(&self) -> Self {
+            self.gates.0.open();
+            self.gates.1.pass();
+            Slow { gates: self.gates.clone() }
+        }
+    }
+    #[memopool::memo(in_memory)]
+    fn takes(_slow: &Slow) -> u64 {
+        1
+    }
+    in_time(|| {
+        let stepper = memopool::testing::Stepper::new(1);
+        let pool = build(Pool::builder().executor(stepper.clone()));
+        let slow = Slow { gates: Default::default() };
+        thread::scope(|scope| {
+            let submitting = scope.spawn(|| pool.submit(takes::call(&slow)).wait());
+            // It is admitted, and its arguments are being made owned.
+            slow.gates.0.pass();
+            let ending = scope.spawn(|| pool.shutdown_now());
+            until(|| pool.spawn(|| ()).is_done());
+            slow.gates.1.open();
+            assert!(submitting.join().unwrap().unwrap_err().is_shutdown());
+            ending.join().unwrap();
+        });
+        stepper.run_until_idle();
+    });
+}
+
+/// A value that has expired submits, when it goes, the very call that replaces it: that joins a run which nobody has queued
+/// yet, and never will.
+#[cfg(feature = "testing")]
+#[test]
+fn what_has_expired_may_ask_for_its_successor() {
+    static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+    struct Asks(u64);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let pool = POOL.lock().unwrap().take();
+            if let Some(pool) = pool {
+                assert_eq!(pool.run(asks().call(self.0)).unwrap().0, self.0);
+            }
+        }
+    }
+    fn asks() -> Func<u64, Asks> {
+        Func::named("run::asks").in_memory().func(|n: u64| Asks(n)).ttl(Duration::from_secs(1))
+    }
+    in_time(|| {
+        let clock = memopool::testing::ManualClock::new();
+        let pool = build(Pool::builder().threads(1).clock(clock.clone()));
+        drop(pool.run(asks().call(7)).unwrap());
+        clock.advance(Duration::from_secs(2));
+        *POOL.lock().unwrap() = Some(pool.clone());
+        assert_eq!(pool.run(asks().call(7)).unwrap().0, 7);
+        assert!(POOL.lock().unwrap().is_none(), "it was asked for");
+        assert_eq!(pool.stats().computed, 2);
+    });
+}

@@ -798,6 +798,73 @@ fn no_thread_left_is_noticed_across_pools() {
     });
 }
 
+/// The same, when somebody has set the pool's width meanwhile: that it has no thread is forgotten.
+#[test]
+fn no_thread_left_is_noticed_after_a_resize() {
+    in_time(|| {
+        for round in 0..200 {
+            let capped = build(Pool::builder().threads(1).max_os_threads(1));
+            let other = pool(1);
+            let task = capped.spawn({
+                let (capped, other) = (capped.clone(), other.clone());
+                move || {
+                    let queued = capped.spawn(|| 1_u64);
+                    let back = other.spawn(move || {
+                        (0..round * 10).for_each(|_| thread::yield_now());
+                        capped.resize(1).unwrap();
+                        queued.wait().map(|n| *n)
+                    });
+                    match back.wait() {
+                        Ok(result) => result.as_ref().clone(),
+                        Err(error) => Err(error),
+                    }
+                }
+            });
+            match &*task.wait().unwrap() {
+                Ok(n) => assert_eq!(*n, 1),
+                Err(error) => assert!(error.is_full(), "{error}"),
+            }
+        }
+    });
+}
+
+/// A body drops a future that it does not want any more, and goes on: its thread still counts as blocked, so that the pool
+/// runs more bodies than it should.
+#[test]
+fn a_body_that_drops_its_future_counts_as_running() {
+    in_time(|| {
+        let pool = pool(1);
+        let (gate, held) = (Gate::default(), Gate::default());
+        let (send, receive) = channel();
+        let other = crate::pool(1);
+        let never = other.spawn({
+            let held = held.clone();
+            move || held.pass()
+        });
+        let body = pool.spawn({
+            let gate = gate.clone();
+            move || {
+                let mut never = Box::pin(never);
+                let mut context = Context::from_waker(Waker::noop());
+                for _ in 0..3 {
+                    assert!(never.as_mut().poll(&mut context).is_pending());
+                }
+                drop(never);
+                send.send(()).unwrap();
+                gate.pass();
+            }
+        });
+        receive.recv().unwrap();
+        let next = pool.spawn(|| ());
+        // One that is blocked would have been replaced by now: whoever submits sees to that.
+        assert_eq!(pool.stats().threads, 1);
+        gate.open();
+        held.open();
+        body.wait().unwrap();
+        next.wait().unwrap();
+    });
+}
+
 /// A body at the full queue of another pool keeps its thread from the task that would make room there.
 #[test]
 fn a_body_that_waits_for_room_elsewhere_is_replaced() {

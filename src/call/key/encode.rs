@@ -43,7 +43,8 @@
 //!   megabyte of them is not two megabytes to hash. Where the list is an argument by itself, its runs are copied whole.
 //!   (What is shown as one byte string, as `serde_bytes` does, is as fast anywhere.)
 //! - Arguments follow each other without a frame ([`Encoder::arg`]: their number is part of the function) or as the one
-//!   value that they are ([`Encoder::args`]). Serializers see `is_human_readable() == false`.
+//!   value that they are ([`Encoder::args`]). In the place of one that is [ignored](Encoder::ignored) stands `00`, with which no
+//!   value begins: so which of them are ignored is part of the key, and nothing else of the function says it. Serializers see `is_human_readable() == false`.
 
 use std::any::Any;
 use std::fmt;
@@ -144,6 +145,12 @@ impl<'a> Encoder<'a> {
         self.name = Some(name);
         self.out.byte_list(value.as_ref());
         Ok(())
+    }
+
+    /// Takes the place of the next argument, which is no part of the key.
+    #[inline]
+    pub fn ignored(&mut self) {
+        self.out.put([tag::END]);
     }
 
     /// As [`args`](Self::args), for a type that can be asked whether it is a list of bytes.

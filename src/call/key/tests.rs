@@ -114,6 +114,8 @@ fn a_new_release_finds_what_older_ones_stored() {
         ("array", key(&[0u8; 32])),
         ("map", key(&map)),
         ("unordered", key(&set)),
+        ("hashed", key(&Hashed::<str>::new("to be or not to be"))),
+        ("hashed_bytes", key(&Hashed::<[u8]>::new(long.clone()))),
         ("unit_struct", key(&Unit)),
         ("newtype_struct", key(&Meters(2.5))),
         ("tuple_struct", key(&Pair(1, 2))),

@@ -12,16 +12,21 @@
 //!
 //! # Who is trusted
 //!
-//! Whoever may write in the directory can put results there. So `root` and `v1` are refused, with nothing written, if they
-//! are symbolic links, belong to somebody else, or can be written by others; group members are let in only where the user
-//! says so. What lies *above* the root is the user's own affair, symbolic links included: who may rename one of those
-//! directories decides what is read.
+//! Whoever may write in the directory can put results there. So `root`, `v1` and the directories in it are refused, with
+//! nothing written, if they are symbolic links, belong to somebody else, or can be written by others; group members are let
+//! in only where the user says so. What lies *above* the root is the user's own affair, symbolic links included: who may
+//! rename one of those directories decides what is read.
+//!
+//! Files are removed from `seg` and `tmp`. So these are looked at again each time before what is in them is listed
+//! ([`Dir::names`]), and before a segment is opened to be written ([`Dir::check`]): a backup that is put back under a
+//! process may have made links of them, and what they lead to is not ours.
 //!
 //! # Opening is cheap
 //!
-//! A directory that is complete costs four looks: at `root`, its file system, `v1` and `v1/owners`, which is made last. Only
-//! when one is missing are things made, each step of which may find that another process was faster.
+//! A directory that is complete costs six looks: at `root`, its file system, `v1` and the three in it. Only when one is
+//! missing are things made, each step of which may find that another process was faster.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -42,6 +47,7 @@ mod system;
 pub(crate) struct Dir {
     root: PathBuf,
     v1: PathBuf,
+    trust: Trust,
     io: Io,
 }
 
@@ -96,14 +102,14 @@ impl Dir {
     pub(crate) fn open(root: &Path, trust: Trust, io: Io) -> Result<Dir, Refused> {
         let root = absolute(root)?;
         let io = if trust.shared_with_group { io.shared_with_group() } else { io };
-        let dir = Dir { v1: root.join(VERSION), root, io };
-        if dir.look(trust)? {
+        let dir = Dir { v1: root.join(VERSION), root, trust, io };
+        if dir.look()? {
             return Ok(dir);
         }
-        dir.make_root(trust)?;
+        dir.make_root()?;
         dir.make_inside()?;
         // What another process has made meanwhile is looked at like anything else.
-        match dir.look(trust)? {
+        match dir.look()? {
             true => Ok(dir),
             false => {
                 let path = dir.owners_dir();
@@ -115,17 +121,30 @@ impl Dir {
     }
 
     /// Whether everything is there; refuses what must not be used.
-    fn look(&self, trust: Trust) -> Result<bool, Refused> {
+    fn look(&self) -> Result<bool, Refused> {
         let Some(metadata) = self.metadata(&self.root)? else {
             return Ok(false);
         };
-        judge(&self.root, &metadata, trust)?;
+        judge(&self.root, &metadata, self.trust)?;
         refuse_network(&self.root)?;
-        let Some(metadata) = self.metadata(&self.v1)? else {
-            return Ok(false);
-        };
-        judge(&self.v1, &metadata, trust)?;
-        Ok(self.metadata(&self.owners_dir())?.is_some())
+        for dir in [self.v1.clone(), self.seg_dir(), self.tmp_dir(), self.owners_dir()] {
+            let Some(metadata) = self.metadata(&dir)? else {
+                return Ok(false);
+            };
+            judge(&dir, &metadata, self.trust)?;
+        }
+        Ok(true)
+    }
+
+    /// Refuses one of the directories if it is no longer what it was when it was opened.
+    pub(crate) fn check(&self, dir: &Path) -> io::Result<()> {
+        Ok(judge(dir, &self.io.metadata(dir)?, self.trust)?)
+    }
+
+    /// The names in one of the directories, if it is not to be refused.
+    pub(crate) fn names(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.check(dir)?;
+        self.io.names(dir)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
@@ -136,9 +155,9 @@ impl Dir {
         }
     }
 
-    fn make_root(&self, trust: Trust) -> Result<(), Refused> {
+    fn make_root(&self) -> Result<(), Refused> {
         if let Some(metadata) = self.metadata(&self.root)? {
-            return judge(&self.root, &metadata, trust);
+            return judge(&self.root, &metadata, self.trust);
         }
         // On a network file system nothing is to be made either.
         if let Some(above) = self.root.ancestors().skip(1).find(|above| above.exists()) {
@@ -147,7 +166,10 @@ impl Dir {
         if let Some(parent) = self.root.parent() {
             self.io.create_dirs(parent)?;
         }
-        self.io.create_dir(&self.root)?;
+        if !self.io.create_dir(&self.root)? {
+            // By another process, or by who would have us write elsewhere.
+            self.check(&self.root)?;
+        }
         Ok(())
     }
 
@@ -167,7 +189,10 @@ impl Dir {
     }
 
     fn make_dir(&self, path: &Path, group: &GroupOf) -> io::Result<()> {
-        if self.io.create_dir(path)? && self.io.is_shared() {
+        if !self.io.create_dir(path)? {
+            return self.check(path);
+        }
+        if self.io.is_shared() {
             group.give(path).map_err(|error| context(Op::Create, path, error))?;
         }
         Ok(())
@@ -252,6 +277,13 @@ impl Dir {
         let n = NAMES.fetch_add(1, Ordering::Relaxed);
         self.v1.join(format!("tmp/{}-{n}", process::id()))
     }
+
+    /// Whether that is a name as [`tmp`](Self::tmp) gives.
+    pub(crate) fn is_tmp(name: &OsStr) -> bool {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = name.to_str().and_then(|name| name.split_once('-'));
+        parts.is_some_and(|(pid, n)| is_number(pid) && is_number(n))
+    }
 }
 
 pub(super) const VERSION: &str = "v1";
@@ -298,7 +330,19 @@ fn refuse_network(path: &Path) -> Result<(), Refused> {
 
 impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Refused {
-        Refused::Io(error)
+        match error.downcast::<Refused>() {
+            Ok(refused) => refused,
+            Err(error) => Refused::Io(error),
+        }
+    }
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> io::Error {
+        match refused {
+            Refused::Io(error) => error,
+            distrust @ Refused::Distrust { .. } => io::Error::new(ErrorKind::PermissionDenied, distrust),
+        }
     }
 }
 

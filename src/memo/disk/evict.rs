@@ -11,7 +11,8 @@
 //! "A Paging Experiment with the Multics System", 1968.)
 //!
 //! A kill on the way leaves a file whose records are marked, or records that lie twice: both go with the next eviction. A
-//! full disk leaves out the second chance.
+//! full disk leaves out the second chance. A file that can't be deleted counts, and the next one goes in its place; where that
+//! does not make room either, nothing is written.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +29,9 @@ use crate::sync::wall;
 /// The share of a segment that second chances may take: one of so many.
 const SECOND_CHANCES: u64 = 4;
 
+/// So many segments are given up at once though they can't be deleted: where none can, nothing is gained by more.
+const MOST_IN_VAIN: u32 = 2;
+
 type Versions = BTreeMap<[u8; 32], Version>;
 
 /// A record that was used.
@@ -39,7 +43,7 @@ struct Candidate {
 
 impl Writing<'_> {
     /// Deletes segments until `need` more bytes fit under the bound, beside the large values that are under way. `false`:
-    /// they do not, and there is nothing left to delete.
+    /// they do not, and there is nothing left to delete. An error: nor can all that is left be deleted.
     pub(super) fn make_room(&mut self, present: &[(u32, u64)], need: u64) -> io::Result<bool> {
         let segments = &self.store.segments;
         let tail = self.index.tail();
@@ -55,30 +59,47 @@ impl Writing<'_> {
         let bound = self.store.max_bytes.saturating_sub(beside);
         let mut budget = self.store.segment_bytes / SECOND_CHANCES;
         let versions = functions::read(&self.store.dir).unwrap_or_default();
+        let (mut stays, mut in_vain) = (Ok(()), 0);
         for &(id, bytes) in present {
-            if total.saturating_add(need) <= bound || id >= current {
+            if total.saturating_add(need) <= bound || id >= current || in_vain == MOST_IN_VAIN {
                 break;
             }
-            let candidates = self.bury_segment(id, &versions);
-            total -= bytes;
-            let mut kept = 0;
-            for candidate in candidates {
-                if candidate.place.len <= budget && self.keep(&candidate).unwrap_or(false) {
-                    budget -= candidate.place.len;
-                    kept += candidate.place.len;
-                }
+            // What lies below was given up before, and could not be removed.
+            let lives = id >= self.index.oldest();
+            if lives {
+                total += self.give_up(id, &versions, &mut budget);
             }
-            total += kept;
             match segments.remove(id) {
+                Ok(()) => total -= bytes,
                 // A directory, say: it was never ours, and takes no room.
                 Err(_) if bytes == 0 => {}
-                removed => removed?,
+                // It goes on taking room, which the next one has to make.
+                Err(error) => {
+                    in_vain += u32::from(lives);
+                    stays = stays.and(Err(error));
+                }
             }
-            self.index.set_oldest(id + 1);
+            self.index.set_oldest(self.index.oldest().max(id + 1));
         }
         segments.forget_below(self.index.oldest());
         self.index.set_total(total);
-        Ok(total.saturating_add(need) <= bound)
+        match total.saturating_add(need) <= bound {
+            true => Ok(true),
+            false => stays.map(|()| false),
+        }
+    }
+
+    /// Marks the records of a segment as evicted, but for those that get a second chance. Gives the bytes that these take.
+    fn give_up(&mut self, id: u32, versions: &Versions, budget: &mut u64) -> u64 {
+        let mut kept = 0;
+        for candidate in self.bury_segment(id, versions) {
+            let len = candidate.place.len;
+            if len <= *budget && self.keep(&candidate).unwrap_or(false) {
+                *budget -= len;
+                kept += len;
+            }
+        }
+        kept
     }
 
     /// Marks the records of a segment as evicted, but for those that were used: these come back, best first.

@@ -29,9 +29,10 @@
 //!
 //! Positions grow with time. A run notes the tail when it begins; its result is refused if the key's slot, live or
 //! tombstone, has a position at or after that, or if everything was cleared since. `forget` reserves a position of its own
-//! for its tombstone, so it comes between. Where the tombstone of a forgotten key has to give way to another key, its
-//! position is kept as a *floor* for all keys of its kind (1 of 256): what began before it is refused, which at worst costs
-//! one result; and so with a function that is forgotten as a whole (1 of 128), whose keys without a slot nobody knows.
+//! for its tombstone, so it comes between. Where a slot has to give way to another key, its position is kept as a *floor* for
+//! all keys of its kind (1 of 256): what began before it is refused, which at worst costs one result. (Of whatever slot: its
+//! key may have been forgotten before it was written last, or failed.) And so with a function that is forgotten as a whole
+//! (1 of 128), whose keys without a slot nobody knows.
 //!
 //! # Room
 //!
@@ -266,8 +267,7 @@ impl Index {
                     let at = new.room_like(slot.0, self.mask, prefix).or_else(|| new.room(prefix, most));
                     match at {
                         Some(at) => new.put(at, prefix, &entry),
-                        None if entry.mark == Some(Mark::Forgotten) => new.keep_floor(prefix, &entry),
-                        None => {}
+                        None => new.keep_floor(prefix, &entry),
                     }
                 }
             }
@@ -353,7 +353,6 @@ impl Index {
         let before = self.get(at);
         if let Some((other, old)) = before
             && other != prefix
-            && old.mark == Some(Mark::Forgotten)
         {
             self.keep_floor(other, &old);
         }
@@ -364,8 +363,8 @@ impl Index {
         self.header().set_entries(entries.saturating_sub(u64::from(was_live)));
     }
 
-    fn keep_floor(&self, prefix: Prefix, forgotten: &Entry) {
-        self.header().raise(Floor::Key(prefix.1), forgotten.position);
+    fn keep_floor(&self, prefix: Prefix, displaced: &Entry) {
+        self.header().raise(Floor::Key(prefix.1), displaced.position);
     }
 
     #[inline]

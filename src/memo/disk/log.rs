@@ -53,19 +53,16 @@ impl Store {
         let lock = self.lock.lock();
         let _locked = self.dir.io().lock(&lock, patience)?;
         let mut index = self.index();
-        if !index.is_sound() {
+        if !index.is_sound() || index.superseded() {
+            // Nobody is about to replace it, since the lock is ours: either that was done, or who was at it was killed.
             index.set_superseded(true);
-            index = rebuild(&self.dir, &self.segments, &self.seal)?;
-            self.replace_index(Arc::clone(&index));
-        } else if index.superseded() {
-            // Nobody is about to replace it, since the lock is ours: who was, was killed before the new one had its name.
-            index = match open_index(&self.dir) {
+            index = match open_index(&self.dir, None)? {
                 Some(index) => index,
                 None => rebuild(&self.dir, &self.segments, &self.seal)?,
             };
-            index.set_superseded(false);
             self.replace_index(Arc::clone(&index));
         }
+        self.segments.forget_below(index.oldest());
         change(&mut Writing { store: self, seen: false, index })
     }
 
@@ -204,24 +201,32 @@ impl Store {
         })
     }
 
-    /// Forgets everything and deletes it.
+    /// Forgets everything and deletes it, without second chances: a new segment begins, in which the cleared position and the
+    /// next one lie.
     pub(crate) fn clear(&self) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
-            let next = writing.next_segment()?;
-            writing.index.clear(next);
-            // What is written later lies behind the position that was cleared.
-            writing.index.set_tail(Position::new(next.segment(), 8));
-            for (id, bytes) in self.segments.ids()? {
-                if id < next.segment() {
-                    match self.segments.remove(id) {
-                        Err(_) if bytes == 0 => {}
-                        removed => removed?,
+            let present = self.segments.ids()?;
+            let first = writing.begin_segment(&present)?;
+            // The tail first: only a position that lies before it is believed to be cleared.
+            let len = record::HEADER as u64;
+            writing.index.set_tail(Position::new(first.segment(), len));
+            writing.index.clear(first);
+            writing.index.set_oldest(first.segment());
+            let (mut left, mut failed) = (0, Ok(()));
+            for (id, bytes) in present.into_iter().filter(|(id, _)| *id < first.segment()) {
+                match self.segments.remove(id) {
+                    // A directory, say: it was never ours, and takes no room.
+                    Err(error) if bytes > 0 => {
+                        left += bytes;
+                        failed = failed.and(Err(error));
                     }
+                    _ => {}
                 }
             }
-            writing.index.set_oldest(next.segment());
-            writing.index.set_total(0);
-            Ok(())
+            writing.index.set_total(left + len);
+            // So that who loses the index finds how far the segments were counted. Not before there is room for it.
+            let _ = writing.forgotten_at(first, [0; 32], [0; 8], flags::FORGOTTEN);
+            failed
         })
     }
 
@@ -333,12 +338,27 @@ impl Writing<'_> {
             self.store.segments.stretch(tail)?;
         }
         let present = self.store.segments.ids()?;
-        let id = self.next_id(&present)?;
+        self.begin_segment(&present)?;
+        let made = self.make_room(&present, self.store.segment_bytes);
+        let tail = self.index.tail();
+        if made.is_err() {
+            // Whoever comes next is to try it again, not to write beyond the bound.
+            self.index.set_tail(Position::new(tail.segment(), LAST_OFFSET));
+            if tail.offset() == 0 {
+                let _ = self.store.segments.remove(tail.segment());
+            }
+        }
+        made.map(|_| tail)
+    }
+
+    /// Begins a new segment, whatever room there is.
+    fn begin_segment(&mut self, present: &[(u32, u64)]) -> io::Result<Position> {
+        let id = self.next_id(present)?;
         self.store.segments.create(id)?;
         self.seen = true;
-        self.index.set_tail(Position::new(id, 0));
-        self.make_room(&present, self.store.segment_bytes)?;
-        Ok(self.index.tail())
+        let position = Position::new(id, 0);
+        self.index.set_tail(position);
+        Ok(position)
     }
 
     /// Takes a segment of its own for a large value. Nothing is written behind it: the next record begins another one.
@@ -362,11 +382,14 @@ impl Writing<'_> {
 
     /// A record without a payload, that says what is forgotten.
     fn tombstone(&mut self, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<Position> {
-        let len = record::HEADER as u64;
-        let position = self.reserve(len)?;
-        let header = Header { codec: codec::BINCODE, flags, key, function, ..Header::default() };
-        self.store.append_dirty(position, &header.encode(&[], position, &self.store.seal))?;
+        let position = self.reserve(record::HEADER as u64)?;
+        self.forgotten_at(position, key, function, flags)?;
         Ok(position)
+    }
+
+    fn forgotten_at(&self, at: Position, key: [u8; 32], function: [u8; 8], flags: u16) -> io::Result<()> {
+        let header = Header { codec: codec::BINCODE, flags, key, function, ..Header::default() };
+        self.store.append_dirty(at, &header.encode(&[], at, &self.store.seal))
     }
 
     /// Tells the index of a record that is written.

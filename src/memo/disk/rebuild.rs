@@ -11,7 +11,7 @@ use super::index::{self, Index, Mark, Position, Tag};
 use super::log::{FULL, LAST_OFFSET, Writing};
 use super::record::{SealKey, flags};
 use super::segment::Segments;
-use super::store::{boot, tag_of};
+use super::store::{boot, map_index, tag_of};
 use crate::sync::Arc;
 
 /// Buckets of a new index: 1 024 entries, 32 KiB.
@@ -47,8 +47,11 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
                 _ => _ = new.index.bury_function(tag.function, place.position),
             }
         });
+        // What was sealed with another key is of this log, too: it takes its room, and its number is used.
+        if let Ok(true) = walked {
+            last = *id;
+        }
         // A segment that can't be read costs what is in it.
-        drop(walked);
     }
     failed?;
     // In a segment of its own: nobody knows how much of the last one is on the disk.
@@ -57,6 +60,10 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
     new.index.set_oldest(present.first().map_or(1, |(id, _)| (*id).min(last)));
     new.index.set_tail(Position::new(last, LAST_OFFSET));
     new.index.set_total(ours.map(|(_, bytes)| bytes).sum());
+    // Others may have the one mapped that has the name now: it was damaged, or made under another name of this run.
+    if let Some(old) = map_index(dir)? {
+        old.set_superseded(true);
+    }
     new.put_in_place(dir)
 }
 

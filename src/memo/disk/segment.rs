@@ -19,6 +19,7 @@ use foldhash::fast::RandomState;
 use super::dir::Dir;
 use super::io::{Access, Handle, Io};
 use super::record::{Bad, HEADER, Header, MAX_RECORD, Place, Position, SealKey};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, RwLock};
 
 pub(crate) mod large;
@@ -30,6 +31,8 @@ pub(crate) struct Segments {
     dir: Dir,
     /// Open files by segment. The lock is held to look and to put, not while a file is opened or closed.
     open: RwLock<HashMap<u32, Arc<Handle>, RandomState>>,
+    /// Some were opened to be read since that was asked last.
+    opened: AtomicBool,
 }
 
 /// Why there is no record: a miss in either case.
@@ -43,7 +46,7 @@ pub(crate) enum Unread {
 
 impl Segments {
     pub(crate) fn new(dir: Dir) -> Segments {
-        Segments { dir, open: RwLock::default() }
+        Segments { dir, open: RwLock::default(), opened: AtomicBool::new(false) }
     }
 
     /// Reads the record at `place` into `buf`, and believes it only if everything fits. Then the payload is
@@ -141,8 +144,17 @@ impl Segments {
 
     /// Closes the segments below `oldest`, which another process has removed: an open file keeps its blocks.
     pub(crate) fn forget_below(&self, oldest: u32) {
+        if !self.open.read().keys().any(|id| *id < oldest) {
+            return;
+        }
         let gone: Vec<_> = self.open.write().extract_if(|id, _| *id < oldest).collect();
         drop(gone);
+    }
+
+    /// Whether segments were opened to be read since this was asked last: so others may have been removed.
+    pub(crate) fn takes_new(&self) -> bool {
+        // Written only where it changes: all threads ask.
+        self.opened.load(Ordering::Relaxed) && self.opened.swap(false, Ordering::Relaxed)
     }
 
     /// The segments that are there, oldest first, and their sizes. What has the name of one but is no file takes that name,
@@ -150,7 +162,7 @@ impl Segments {
     pub(crate) fn ids(&self) -> io::Result<Vec<(u32, u64)>> {
         let dir = self.dir.seg_dir();
         let mut ids = Vec::new();
-        for name in self.io().names(&dir)? {
+        for name in self.dir.names(&dir)? {
             let Some(id) = name.to_str().and_then(id_of) else {
                 continue;
             };
@@ -172,6 +184,7 @@ impl Segments {
         }
         let handle = Arc::new(self.open(id, Access::Read)?);
         self.keep(id, handle.clone());
+        self.opened.store(true, Ordering::Relaxed);
         Ok(handle)
     }
 
@@ -179,6 +192,7 @@ impl Segments {
         if let Some(handle) = self.open.read().get(&id).filter(|handle| handle.is_writable()) {
             return Ok(handle.clone());
         }
+        self.dir.check(&self.dir.seg_dir())?;
         let handle = Arc::new(self.io().open(&self.dir.seg(id), Access::Write)?);
         self.keep(id, handle.clone());
         Ok(handle)

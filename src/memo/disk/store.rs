@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::claims::Claims;
 use super::dir::{Dir, Refused, Trust};
 use super::index::{Found, Index, Mark, Place, Position, SlotRef, Unusable};
-use super::io::{Access, Handle, Io};
+use super::io::{Access, Handle, Io, Op, context};
 use super::log::LOCK_PATIENCE;
 use super::payload::{Meta, Payload};
 use super::rebuild::rebuild;
@@ -76,12 +76,12 @@ impl Store {
         let lock = dir.io().open_or_create(&dir.lock())?;
         let seal = SealKey::new(disk.mac_key.as_deref());
         let segments = Segments::new(dir.clone());
-        let index = match open_index(&dir) {
+        let index = match open_index(&dir, Some(boot()))? {
             Some(index) => index,
             None => {
                 let _locked = dir.io().lock(&lock, OPEN_PATIENCE)?;
                 // Another process may have been faster.
-                match open_index(&dir) {
+                match open_index(&dir, Some(boot()))? {
                     Some(index) => index,
                     None => rebuild(&dir, &segments, &seal)?,
                 }
@@ -108,12 +108,12 @@ impl Store {
             return index;
         }
         // Between the mark and the new name there is nothing to be found: the old one serves a little longer.
-        match open_index(&self.dir) {
-            Some(new) => {
+        match open_index(&self.dir, None) {
+            Ok(Some(new)) => {
                 *self.index.write() = Arc::clone(&new);
                 new
             }
-            None => index,
+            Ok(None) | Err(_) => index,
         }
     }
 
@@ -342,13 +342,18 @@ impl Store {
             reader.finish()?;
             Ok((header, None))
         };
-        match read(place) {
+        let read = match read(place) {
             Err(Unread::Bad(bad)) => match self.find(key) {
                 Found::Live { place: now, .. } if now != place => read(now),
                 _ => Err(Unread::Bad(bad)),
             },
             read => read,
+        };
+        if self.segments.takes_new() {
+            // Who only reads would have all open that others have evicted, and an open file keeps its blocks.
+            self.segments.forget_below(self.index.read().oldest());
         }
+        read
     }
 
     /// A record proved wrong: nobody needs to read it again.
@@ -379,11 +384,28 @@ pub(super) fn tag_of(function: &[u8]) -> u16 {
     function.first_chunk().map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
-/// The index that is there, if it can be used: it is whole, it is the latest, and no power loss came after it.
-pub(super) fn open_index(dir: &Dir) -> Option<Arc<Index>> {
-    let handle = dir.io().open(&dir.index(), Access::Write).ok()?;
-    let index = Index::open(handle.file()).ok()?;
-    index.is_usable(boot()).then(|| Arc::new(index))
+/// The index that is there, if it can be used: it is whole, it is the latest, and `boot` says that no power loss came after
+/// it. `None`: none came, since this process has had an index before. (The other may have been made by one that can't read
+/// the kernel's name of this run.)
+pub(super) fn open_index(dir: &Dir, boot: Option<u64>) -> io::Result<Option<Arc<Index>>> {
+    Ok(map_index(dir)?.filter(|index| index.is_usable(boot)).map(Arc::new))
+}
+
+/// The index that is there, in whatever state. `None`: there is none, or what has its name is none. What the system does not
+/// let us map may well be one that others use.
+pub(super) fn map_index(dir: &Dir) -> io::Result<Option<Index>> {
+    let path = dir.index();
+    let handle = match dir.io().open(&path, Access::Write) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            return Ok(None);
+        }
+        opened => opened?,
+    };
+    match Index::open(handle.file()) {
+        Ok(index) => Ok(Some(index)),
+        Err(Unusable::Foreign(_)) => Ok(None),
+        Err(Unusable::Io(error)) => Err(context(Op::Open, &path, error)),
+    }
 }
 
 /// Names this run of the machine: an index from before a power loss is not believed.

@@ -15,6 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::{Facts, Kind, ROOT};
 use crate::memo::codec::{self, Undecodable};
 
 fn encoded<T: Serialize + 'static>(value: &T) -> (Vec<u8>, u64) {
@@ -383,6 +384,74 @@ fn elements_of_several_kinds() {
     };
     assert!(read_as::<Vec<New>>(&values(Old::C(None))).is_ok());
     changed_unseen::<Vec<New>>(values(Old::C(Some(1))));
+}
+
+// ---- Options whose first value is `None` ----
+
+/// A struct of optional parts, each of a type of its own: more of them than one place may have kinds.
+macro_rules! wide {
+    ($($part:ident)*) => {
+        $(
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            struct $part(u8);
+        )*
+
+        #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+        #[expect(non_snake_case, reason = "each field is called as its type is")]
+        struct Wide { $($part: Option<$part>),* }
+
+        fn full() -> Wide {
+            Wide { $($part: Some($part(1))),* }
+        }
+    };
+}
+
+wide!(
+    W00 W01 W02 W03 W04 W05 W06 W07 W08 W09 W10 W11 W12 W13 W14 W15 W16 W17 W18 W19
+    W20 W21 W22 W23 W24 W25 W26 W27 W28 W29 W30 W31 W32 W33 W34 W35 W36 W37 W38 W39
+    W40 W41 W42 W43 W44 W45 W46 W47 W48 W49 W50 W51 W52 W53 W54 W55 W56 W57 W58 W59
+    W60 W61 W62 W63 W64 W65 W66 W67 W68 W69 W70 W71 W72 W73 W74 W75 W76 W77 W78 W79
+);
+
+#[test]
+fn none_before_some() {
+    // A list whose first element lacks what the others have can't be stored, or is taken for another type's.
+    assert_eq!(encoded(&vec![None, Some(1_u32)]).1, encoded(&vec![Some(1_u32), None]).1);
+    assert_eq!(encoded(&vec![Wide::default(), full()]).1, encoded(&vec![full(), Wide::default()]).1);
+    let places = |kinds: [Kind; 2]| {
+        let mut facts = Facts::new();
+        for kind in kinds {
+            match kind {
+                Kind::Unit => facts.leaf(ROOT, Kind::Option),
+                _ => {
+                    let inside = facts.enter(ROOT, 0, Kind::Option, 0).unwrap();
+                    assert_ne!(inside, ROOT, "what is inside has a place of its own");
+                    facts.leaf(inside, kind);
+                }
+            }
+        }
+        facts.places.len()
+    };
+    assert_eq!(places([Kind::Unit, Kind::U8]), places([Kind::U8, Kind::Unit]));
+    same(vec![Wide::default(), full(), Wide::default()]);
+    same(vec![Some(full()), None, Some(Wide::default())]);
+    same(vec![None, Some(vec![None, Some((None::<u8>, Some("text".to_owned())))])]);
+}
+
+#[test]
+fn none_before_some_of_another_type() {
+    // The type of an optional part was changed, and the old values are read as the new ones.
+    changed_unseen::<Vec<Option<u64>>>(vec![None, Some(1_u32)]);
+    changed_unseen::<Vec<Option<String>>>(vec![None, Some(vec![7_u8])]);
+    changed_unseen::<Vec<Option<Vec<u16>>>>(vec![None, Some(vec![7_u8])]);
+    changed_unseen::<Vec<Option<W01>>>(vec![None, Some(W00(1))]);
+    changed_unseen::<Vec<Option<Option<bool>>>>(
+        vec![None, Some(true), Some(false)]
+            .into_iter()
+            .map(|truth| truth.map(|truth| truth.then_some(1_u8)))
+            .collect::<Vec<_>>(),
+    );
+    changed_unseen::<Vec<(Option<u16>, Option<u8>)>>(vec![(None, None), (Some(1_u8), Some(2_u16))]);
 }
 
 // ---- Unchanged types must be read ----

@@ -1,6 +1,7 @@
 //! The limits that a pool knows of, for when it has no thread for what they grant, and when it has again.
 
 use super::{Due, Parked, Shared};
+use crate::run::Runner;
 use crate::sync::{Arc, Mutex, Weak};
 
 /// The limits that a pool's runs have waited for.
@@ -22,12 +23,14 @@ impl Limits {
     }
 
     /// The pool has no thread for what it was granted: others go first.
-    pub(in crate::run) fn starve(&self, runner: u64) {
+    pub(in crate::run) fn starve(&self, runner: &Runner) {
         for limit in self.all() {
             let mut granted = true;
-            while granted {
+            // (If it has one again, it would be granted the same once more.)
+            while granted && runner.is_starving() {
                 limit.change(|state| {
-                    let idle = |granted: &Parked| granted.runner.id == runner && granted.unit.needs_thread();
+                    let idle =
+                        |granted: &Parked| granted.runner.id == runner.id && granted.unit.needs_thread();
                     let last = state.granted.iter().rposition(idle);
                     granted = last.is_some();
                     let Some(last) = last else { return Due::Nothing };

@@ -104,6 +104,7 @@ impl Polled {
     pub(in crate::task) fn leave<R: Send + Sync + 'static>(&mut self, waiting: &Waiting<R>) {
         if let Some(waiter) = self.waiter.take() {
             waiting.pending().filter_map(Task::flight).for_each(|flight| graph().forget_one(waiter, flight));
+            context::resume_unless_awaiting();
         }
     }
 }

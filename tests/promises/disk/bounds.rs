@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memopool::{Disk, Func, Pool};
+use memopool::testing::{Faults, Op};
+use memopool::{Disk, Func, MIN_DISK, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Place, as_child, bare, block, bytes_in, bytes_of, doubled, say, scale, skip};
@@ -306,5 +307,95 @@ fn the_queue_is_bounded_behind_the_first_look_too() {
         assert!(beyond.is_err(), "the queue was full");
         let last = last.expect("room for one");
         tasks.iter().chain([&last]).for_each(|task| _ = task.wait().unwrap());
+    });
+}
+
+/// Who changes their `mac_key` gets a directory of twice the size: what has the old key is neither counted nor evicted.
+#[test]
+fn what_another_key_sealed_counts() {
+    in_time(|| {
+        let place = Place::new();
+        let (bound, segment) = (MIN_DISK, 64 << 10);
+        let fill = |disk: Disk, seeds: u64| {
+            let pool = build(bare().threads(1).disk(disk.max_bytes(bound).backlog(64 << 10)));
+            for seed in 0..seeds {
+                pool.run(block().call((seed, 4000))).unwrap();
+            }
+            pool.flush().unwrap();
+        };
+        let newest =
+            |place: &Place| place.segments().last().map(|file| file.file_name().map(ToOwned::to_owned));
+        fill(place.disk(), 500);
+        let before = newest(&place);
+        place.lose_index();
+        fill(place.disk().mac_key("secret"), 60);
+        let bytes = bytes_in(&place.path());
+        assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}");
+        assert!(newest(&place) > before, "a segment's number is used once");
+    });
+}
+
+/// A file that can't be removed makes the directory grow without end, or keeps all that is newer from being evicted.
+#[test]
+fn what_can_not_be_removed_counts() {
+    in_time(|| {
+        let (bound, segment) = (1 << 20, 64 << 10);
+        // All of them; or each third.
+        for every in [1, 3] {
+            let (place, faults) = (Place::new(), Faults::new());
+            let disk = place.disk().max_bytes(bound).backlog(64 << 10).faults(&faults);
+            let pool = build(bare().threads(1).disk(disk));
+            faults.fail_every(Op::Remove, every);
+            for seed in 0..1000 {
+                pool.run(block().call((seed, 4000))).unwrap();
+                if seed.is_multiple_of(20) {
+                    let _ = pool.flush();
+                }
+            }
+            let flushed = pool.flush();
+            assert_eq!(flushed.is_ok(), every > 1, "{flushed:?}");
+            let bytes = bytes_in(&place.path());
+            assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}, each {every}.");
+            assert!(every == 1 || pool.get(&block().call((999, 4000))).is_some());
+            faults.heal();
+            drop(pool);
+            let pool = build(bare().threads(1).disk(place.disk().max_bytes(bound)));
+            for seed in 2000..2400 {
+                pool.run(block().call((seed, 4000))).unwrap();
+            }
+            pool.flush().unwrap();
+            assert!(pool.get(&block().call((2399, 4000))).is_some());
+            let bytes = bytes_in(&place.path());
+            assert!(bytes <= bound + segment + 1024, "{bytes} bytes, bound {bound}, healed");
+        }
+    });
+}
+
+/// A process that reads now and then keeps the disk full of what was evicted long ago.
+#[cfg(target_os = "linux")]
+#[test]
+fn readers_let_go_of_what_is_evicted() {
+    in_time(|| {
+        let place = Place::new();
+        let disk = || place.disk().max_bytes(1 << 20).backlog(64 << 10);
+        let (writer, reader) = (build(bare().threads(1).disk(disk())), build(bare().disk(disk())));
+        let write = |from: u64| {
+            for seed in from..from + 400 {
+                writer.run(block().call((seed, 4000))).unwrap();
+            }
+            writer.flush().unwrap();
+        };
+        write(0);
+        assert!((0..400).filter(|seed| reader.get(&block().call((*seed, 4000))).is_some()).count() > 100);
+        write(1000);
+        write(2000);
+        assert!(reader.get(&block().call((2399, 4000))).is_some());
+        let seg = place.path().join("v1/seg");
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let deleted = |link: &std::path::PathBuf| {
+            link.starts_with(&seg) && link.to_string_lossy().contains("(deleted)")
+        };
+        assert_eq!(links.filter(deleted).collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new());
     });
 }

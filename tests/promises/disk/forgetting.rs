@@ -8,7 +8,7 @@ use memopool::testing::{Faults, ManualClock, Op};
 use memopool::{Explain, Func, Pool};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Place, bare, doubled, is_on_disk};
+use super::{Place, bare, block, doubled, is_on_disk};
 use crate::{Counter, Gate, build, in_time};
 
 /// What forgets, and which of the calls 1, 2 and the other function's 1 it leaves.
@@ -124,6 +124,96 @@ fn forgetting_during_a_run_wins() {
                 place.lose_index();
                 assert_eq!(place.bare().get(&func.call(1)), None, "{name}, memory {memory}, later");
             }
+        }
+    });
+}
+
+/// In a directory that is full, `clear` loses what is written after it, or leaves some of what was there before.
+#[test]
+fn clearing_a_full_directory_clears_all_and_keeps_what_comes() {
+    in_time(|| {
+        for round in [0, 3, 11, 19] {
+            let place = Place::new();
+            let disk = || place.disk().max_bytes(1 << 20).backlog(64 << 10);
+            let pool = build(bare().threads(1).disk(disk()));
+            let old: Vec<u64> = (0..300 + round).collect();
+            let new: Vec<u64> = (1000..1020).collect();
+            let found = |pool: &Pool, seeds: &[u64]| {
+                seeds.iter().filter(|seed| pool.get(&block().call((**seed, 4000))).is_some()).count()
+            };
+            let write = |seeds: &[u64]| {
+                seeds.iter().for_each(|seed| drop(pool.run(block().call((*seed, 4000))).unwrap()));
+                pool.flush().unwrap();
+            };
+            write(&old);
+            assert!(found(&pool, &old) > 100, "used, so worth a second chance");
+            pool.clear().unwrap();
+            write(&new);
+            assert_eq!((found(&pool, &old), found(&pool, &new)), (0, 20), "round {round}");
+            drop(pool);
+            for lost in [false, true] {
+                if lost {
+                    place.lose_index();
+                }
+                let pool = build(bare().threads(1).disk(disk()));
+                assert_eq!((found(&pool, &old), found(&pool, &new)), (0, 20), "round {round}, lost: {lost}");
+            }
+        }
+    });
+}
+
+/// A run that began in another process before all was cleared is kept, if the directory was full when it was cleared.
+#[test]
+fn clearing_a_full_directory_reaches_the_runs_of_others() {
+    in_time(|| {
+        for round in [0, 3, 11, 19] {
+            let place = Place::new();
+            let disk = || place.disk().max_bytes(1 << 20).backlog(64 << 10);
+            let (started, gate) = (Gate::default(), Gate::default());
+            let func = Func::named("disk::gated_beside").resource((started.clone(), gate.clone())).func(
+                |(started, gate): &(Gate, Gate), n: u64| {
+                    started.open();
+                    gate.pass();
+                    n
+                },
+            );
+            let (pool, other) = (build(bare().threads(1).disk(disk())), build(bare().disk(disk())));
+            for seed in 0..300 + round {
+                pool.run(block().call((seed, 4000))).unwrap();
+            }
+            pool.flush().unwrap();
+            (0..300 + round).for_each(|seed| drop(pool.get(&block().call((seed, 4000)))));
+            let task = other.submit(func.call(1));
+            started.pass();
+            pool.clear().unwrap();
+            gate.open();
+            task.wait().unwrap();
+            other.flush().unwrap();
+            assert_eq!(build(bare().disk(disk())).get(&func.call(1)), None, "round {round}");
+        }
+    });
+}
+
+/// What is written after `clear` takes the names of what was deleted, if the index is lost: a process that still has the
+/// deleted files open finds the old results in the new places.
+#[test]
+fn clearing_does_not_begin_to_count_anew() {
+    in_time(|| {
+        let (place, func) = (Place::new(), doubled(&Counter::default()));
+        let newest = || place.segments().pop().expect("a segment");
+        let write = |pool: &Pool| {
+            pool.run(func.call(1)).unwrap();
+            pool.flush().unwrap();
+        };
+        let mut last = None;
+        for _ in 0..3 {
+            let pool = place.bare();
+            write(&pool);
+            assert!(Some(newest()) > last);
+            last = Some(newest());
+            pool.clear().unwrap();
+            drop(pool);
+            place.lose_index();
         }
     });
 }

@@ -9,11 +9,13 @@
 //! 7. [`flushes`]: what is said of what could not be written.
 //! 8. [`golden`]: what the first version of the format wrote; [`builds`]: what a later one may write.
 //! 9. [`warm`]: a `map` over what is on disk.
+//! 10. [`clocks`]: clocks that panic, or that use the pool that asks them.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
 mod bounds;
 mod builds;
+mod clocks;
 mod explain;
 mod flushes;
 mod forgetting;

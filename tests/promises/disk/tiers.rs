@@ -378,6 +378,65 @@ fn spill_on_evict_takes_what_was_computed_after_a_forget() {
     });
 }
 
+fn halved(n: u64) -> u64 {
+    n / 2
+}
+
+/// A function whose results never leave memory is told of as one whose results can't be stored, and stops those of the same
+/// function that can.
+#[test]
+fn spill_on_evict_lets_go_of_what_is_in_memory_alone() {
+    in_time(|| {
+        let (place, told) = (Place::new(), Told::default());
+        let disk = place.disk().spill(Spill::OnEvict);
+        let pool = build(told.listen(Pool::builder().threads(1).memory(4 * MIN_WEIGHT).disk(disk)));
+        let in_memory = Func::named("disk::tiers::halved").in_memory().func(halved);
+        let stored = Func::new("disk::tiers::halved", halved);
+        for n in 0..20 {
+            pool.run(in_memory.call(n)).unwrap();
+        }
+        pool.flush().unwrap();
+        assert!(told.of("NotStored").is_empty(), "{:?}", told.of("NotStored"));
+        assert_eq!(pool.stats().spilled, 0);
+        for n in 100..120 {
+            pool.run(stored.call(n)).unwrap();
+        }
+        pool.flush().unwrap();
+        assert!(told.of("NotStored").is_empty(), "{:?}", told.of("NotStored"));
+        assert!(pool.stats().spilled >= 10, "{}", pool.stats());
+    });
+}
+
+/// Counts when it is dropped.
+struct Held(Counter);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.up();
+    }
+}
+
+/// What a function was given is kept until the pool ends, and with it every state that it ever had.
+#[test]
+fn spill_on_evict_does_not_hold_functions() {
+    in_time(|| {
+        let (place, drops) = (Place::new(), Counter::default());
+        let disk = place.disk().spill(Spill::OnEvict);
+        let pool = build(Pool::builder().threads(1).memory(4 * MIN_WEIGHT).disk(disk));
+        for state in 0..20_u64 {
+            let held = Held(drops.clone());
+            let func =
+                Func::named("disk::holding").state(state).resource(held).func(|state, _, n: u64| n + state);
+            assert_eq!(*pool.run(func.call(1)).unwrap(), 1 + state);
+        }
+        // The worker is done with them.
+        pool.spawn(|| ()).wait().unwrap();
+        assert_eq!(drops.get(), 20);
+        pool.flush().unwrap();
+        assert!(pool.stats().spilled >= 10, "a function that is gone is still spilled: {}", pool.stats());
+    });
+}
+
 /// A warm `map` waits for every cold body that was submitted before it.
 #[test]
 fn disk_look_ups_go_before_computations() {

@@ -190,6 +190,44 @@ fn sealed_entries_are_believed_only_with_their_key() {
     });
 }
 
+/// A directory inside of the cache is a link to one of the user's, by a backup that was put back or a member of the group:
+/// what is swept away as left behind, or evicted, are the user's files.
+#[test]
+fn a_link_inside_of_the_cache_is_refused() {
+    in_time(|| {
+        for name in ["tmp", "seg", "owners"] {
+            let place = Place::new();
+            let disk = || place.disk().max_bytes(1 << 20);
+            let fill = |pool: &Pool, from: u64| {
+                for seed in from..from + 400 {
+                    pool.run(block().call((seed, 4000))).unwrap();
+                }
+            };
+            let pool = build(super::bare().disk(disk()));
+            fill(&pool, 0);
+            pool.flush().unwrap();
+            let (inside, home) = (place.path().join("v1").join(name), place.path().with_extension("home"));
+            fs::create_dir(&home).unwrap();
+            set_mode(&home, 0o700);
+            let hour = std::time::Duration::from_secs(3600);
+            for file in ["precious", "00000001", "12-34", "000"] {
+                let file = File::create(home.join(file)).unwrap();
+                file.set_modified(std::time::SystemTime::now() - hour).unwrap();
+            }
+            fs::rename(&inside, inside.with_extension("aside")).unwrap();
+            symlink(&home, &inside).unwrap();
+            let error = refused(place.path()).to_string();
+            assert!(error.contains(inside.to_str().unwrap()) && error.contains("symbolic link"), "{error}");
+            // A pool that has the cache open does not follow it either.
+            if name != "owners" {
+                fill(&pool, 1000);
+                assert!(pool.flush().is_err() || name == "tmp", "{name}");
+                assert_eq!(files_in(&home).len(), 4, "{name}: what was there, and nothing else");
+            }
+        }
+    });
+}
+
 /// Makes something else of that name, given a copy of the file; says whether it could.
 type Make = fn(&Path, &Path) -> bool;
 

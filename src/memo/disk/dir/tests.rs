@@ -61,7 +61,7 @@ fn opening_again_makes_and_lists_nothing() {
     let seen = Arc::new(Seen::default());
     Dir::open(&root, OWN, Io::with_hook(seen.clone())).unwrap();
     let ops: Vec<Op> = seen.ops.lock().iter().map(|(op, _)| *op).collect();
-    assert_eq!(ops, [Op::Stat; 3]);
+    assert_eq!(ops, [Op::Stat; 5]);
 }
 
 #[test]
@@ -130,8 +130,12 @@ fn many_that_open_at_once_all_succeed() {
 #[test]
 fn a_relative_path_is_made_absolute() {
     // A process that changes its working directory would lose its cache, or make a second one.
-    let dir =
-        Dir { root: absolute(Path::new("some/./cache/")).unwrap(), v1: PathBuf::new(), io: Io::default() };
+    let dir = Dir {
+        root: absolute(Path::new("some/./cache/")).unwrap(),
+        v1: PathBuf::new(),
+        trust: OWN,
+        io: Io::default(),
+    };
     assert_eq!(dir.root(), std::env::current_dir().unwrap().join("some/cache"));
     assert!(open(Path::new("")).is_err());
 }
@@ -157,6 +161,7 @@ mod unix {
 
     use super::*;
     use crate::memo::disk::io::tests::{again, child_dir};
+    use crate::memo::disk::io::{Hook, Verdict};
 
     const SHARED: Trust = Trust { shared_with_group: true };
 
@@ -192,6 +197,58 @@ mod unix {
         // Above the root a link is the user's own affair.
         open(&root.join("cache")).unwrap();
         assert!(target.join("cache/v1/seg").is_dir());
+    }
+
+    #[test]
+    fn a_link_inside_is_refused() {
+        // What is swept out of `tmp`, and evicted from `seg`, would be the files that the link leads to.
+        for name in ["seg", "tmp", "owners"] {
+            let (temp, root) = temp();
+            let dir = open(&root).unwrap();
+            let (target, inside) = (temp.path().join("target"), root.join("v1").join(name));
+            fs::create_dir(&target).unwrap();
+            chmod(&target, 0o700);
+            fs::remove_dir(&inside).unwrap();
+            symlink(&target, &inside).unwrap();
+            let refused = open(&root).unwrap_err().to_string();
+            assert!(refused.contains(&format!("/v1/{name}` is refused: it is a symbolic link")), "{refused}");
+            assert_eq!(dir.names(&inside).unwrap_err().to_string(), refused);
+            assert!(dir.make_again(&inside).is_err());
+            assert!(tree(&target).is_empty());
+            fs::remove_file(&inside).unwrap();
+            fs::create_dir(&inside).unwrap();
+            chmod(&inside, 0o702);
+            assert!(open(&root).unwrap_err().to_string().contains("anyone may write there (mode 0702)"));
+        }
+    }
+
+    /// Puts a link where a directory is about to be made.
+    struct Faster {
+        name: &'static str,
+        target: PathBuf,
+    }
+
+    impl Hook for Faster {
+        fn before(&self, op: Op, path: &Path, _: usize) -> Verdict {
+            if op == Op::Create && path.ends_with(self.name) {
+                symlink(&self.target, path).unwrap();
+            }
+            Verdict::Go
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_put_there_meanwhile_is_refused() {
+        // Who can make names beside the cache has it made, in part, where they like.
+        for name in ["cache", "v1", "seg"] {
+            let (temp, root) = temp();
+            let target = temp.path().join("target");
+            fs::create_dir(&target).unwrap();
+            let faster = Faster { name, target: target.clone() };
+            let refused = Dir::open(&root, OWN, Io::with_hook(Arc::new(faster))).unwrap_err().to_string();
+            assert!(refused.contains(&format!("/{name}` is refused: it is a symbolic link")), "{refused}");
+            assert!(tree(&target).is_empty(), "{name}: {:?}", tree(&target));
+        }
     }
 
     #[test]

@@ -54,9 +54,12 @@ impl Index {
         }
     }
 
-    /// Whether it can be used by who opens it: it is whole, it is the latest, and the machine has not been started since.
-    pub(crate) fn is_usable(&self, boot: u64) -> bool {
-        self.early(|header| header.is_sound() && !header.superseded() && header.boot() == boot)
+    /// Whether it can be used by who opens it: it is whole, it is the latest, and, where that is asked, the machine has not been
+    /// started since.
+    pub(crate) fn is_usable(&self, boot: Option<u64>) -> bool {
+        self.early(|header| {
+            header.is_sound() && !header.superseded() && boot.is_none_or(|boot| header.boot() == boot)
+        })
     }
 
     /// Where the log ends, for who opens it.

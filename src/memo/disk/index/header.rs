@@ -6,14 +6,14 @@
 //! | 1 | number of buckets, a power of two | never |
 //! | 2 | id of this file: random | never |
 //! | 3 | check of words 0 to 2: BLAKE3, first 8 bytes | never |
-//! | 8 | `superseded`: 1 = this file is replaced, map the new one | under the lock; taken back if it never was |
+//! | 8 | `superseded`: 1 = this file is replaced, map the new one | under the lock; taken back if the new one could not be put in place |
 //! | 9, 10 | `oldest`: the lowest segment that lives; `cleared`: what was written up to this position is gone | under the lock |
 //! | 16 | `tail`: the next free position | under the lock |
 //! | 17, 18 | `total`: bytes in segments; `entries`: live slots; both approximate | under the lock |
 //! | 19 | `boot`: hash of the kernel's boot id when the file was last opened first | under the lock |
 //! | 24, 25, 26 | the twins of `oldest`, `cleared`, `tail`: the word, mixed with the id | under the lock |
 //! | 128.. | floors by function (128): results of these functions that began up to this position come too late | under the lock |
-//! | 256.. | floors by key (256): the same for keys whose tombstone had to give way | under the lock |
+//! | 256.. | floors by key (256): the same for keys whose slot had to give way | under the lock |
 //!
 //! Everything else is 0 and reserved. The three words with twins steer writers: who opens the file under the lock asks
 //! [`Header::is_sound`], and rebuilds the index from the segments where a word and its twin differ. (So does a kill between

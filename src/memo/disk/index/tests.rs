@@ -150,7 +150,29 @@ fn forgotten_keys_stay_forgotten_in_a_full_index() {
     }
     assert_eq!(index.find(&key(0)), Found::Nothing);
     assert_eq!(index.insert(&key(0), place(4, 0), TAG, at(2, 0)), Inserted::Refused);
-    assert_eq!(index.insert(&key(0), place(4, 0), TAG, at(2, 8)), Inserted::New);
+    assert_eq!(index.insert(&key(0), place(4, 0), TAG, at(4, 0)), Inserted::New);
+}
+
+#[test]
+fn what_was_forgotten_and_written_again_does_not_let_the_past_come_back() {
+    // A run takes a day; its key is forgotten meanwhile, computed anew and evicted: then its late result is taken.
+    for way in ["evicted", "failed", "live"] {
+        let index = index(2);
+        assert_eq!(index.bury(&key(1), Mark::Forgotten, at(5, 0)), None);
+        match way {
+            "failed" => assert_eq!(index.bury(&key(1), Mark::Failed, at(6, 0)), None),
+            _ => assert_eq!(index.insert(&key(1), place(6, 0), TAG, at(5, 8)), Inserted::New),
+        }
+        if way == "evicted" {
+            assert!(index.bury_if(&key(1), place(6, 0), Mark::Evicted));
+        }
+        for n in 2..100 {
+            index.insert(&key(n), place(7, n * 8), TAG, at(7, n * 8));
+        }
+        assert_eq!(index.find(&key(1)), Found::Nothing, "{way}: others have its slot");
+        assert_eq!(index.insert(&key(1), place(9, 0), TAG, at(4, 0)), Inserted::Refused, "{way}");
+        assert_eq!(index.insert(&key(1), place(9, 0), TAG, at(9, 0)), Inserted::New, "{way}");
+    }
 }
 
 #[test]
@@ -170,7 +192,7 @@ fn tombstones_take_nothing_from_the_living() {
     // When this fails, calls that fail push stored results of other calls out of a full index.
     let index = index(2);
     for n in 0..100 {
-        index.insert(&key(n), place(3, n * 256), TAG, at(3, 0));
+        index.insert(&key(n), place(3, n * 256), TAG, at(3, n * 256));
     }
     assert_eq!((index.entries(), index.load()), (32, 1.0));
     for n in 100..200 {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Segments, Unread, fits};
+use crate::memo::disk::dir::Dir;
 use crate::memo::disk::io::{Access, Handle, Io};
 use crate::memo::disk::record::{
     Bad, HEADER, Header, PayloadHash, Place, Position, SealKey, flags, record_len,
@@ -132,11 +133,11 @@ impl Segments {
         Ok((header, reader))
     }
 
-    /// Removes what killed processes have left in `tmp`. Returns how many files.
+    /// Removes what killed processes have left in `tmp`: what has such a name. Returns how many files.
     pub(crate) fn sweep(&self) -> io::Result<usize> {
         let dir = self.dir.tmp_dir();
         let mut removed = 0;
-        for name in self.io().names(&dir)? {
+        for name in self.dir.names(&dir)?.into_iter().filter(|name| Dir::is_tmp(name)) {
             removed += usize::from(self.sweep_file(&dir.join(name)).unwrap_or(false));
         }
         Ok(removed)
@@ -145,7 +146,7 @@ impl Segments {
     /// Bytes of what is under way.
     pub(crate) fn under_way(&self) -> io::Result<u64> {
         let dir = self.dir.tmp_dir();
-        let sizes = self.io().names(&dir)?.into_iter().map(|name| self.io().metadata(&dir.join(name)));
+        let sizes = self.dir.names(&dir)?.into_iter().map(|name| self.io().metadata(&dir.join(name)));
         Ok(sizes.filter_map(Result::ok).map(|metadata| metadata.len()).sum())
     }
 

@@ -482,11 +482,13 @@ fn a_sweep_removes_what_the_dead_left_and_nothing_else() {
     for name in ["1-1", "1-2"] {
         fs::write(tmp.join(name), "left behind").unwrap();
     }
-    age(&tmp.join("1-1"));
+    // What has no such name was put there by somebody else.
+    fs::write(tmp.join("notes-1"), "mine").unwrap();
+    ["1-1", "notes-1"].iter().for_each(|name| age(&tmp.join(name)));
     fs::create_dir(tmp.join("dir")).unwrap();
     assert_eq!(cache.segments.sweep().unwrap(), 1);
     assert!(!tmp.join("1-1").exists());
-    assert_eq!(cache.tmp_files(), 3);
+    assert_eq!(cache.tmp_files(), 4);
     let written = writer.finish().unwrap();
     assert_eq!(written.stored_len(), 9);
     let place = cache.segments.commit_large(written, 1, header(7, b""), &cache.seal_key).unwrap();

@@ -13,39 +13,40 @@ impl Segments {
     /// After a record comes the next, or a hole (a writer was killed), or garbage; then the search goes on by words of 8
     /// bytes to the next header that is sealed for its place. Where no record of a segment can begin
     /// ([`MAX_SEGMENT`]) it ends. So it takes one buffer, and time in proportion to the part of the file it reads.
-    /// A segment that is gone has no records.
+    /// A segment that is gone has no records. Gives whether there are some that another key has sealed, which can't be told from
+    /// what only looks so.
     pub(crate) fn walk(
         &self,
         id: u32,
         seal_key: &SealKey,
         mut each: impl FnMut(Header, Place),
-    ) -> Result<(), Unread> {
+    ) -> Result<bool, Unread> {
         let handle = match self.open(id, Access::Read) {
-            Err(Unread::Bad(Bad::Gone)) => return Ok(()),
+            Err(Unread::Bad(Bad::Gone)) => return Ok(false),
             opened => opened?,
         };
         let size = self.io().len(&handle)?;
         let mut window =
             Window { io: self.io(), handle: &handle, buf: vec![0; WINDOW], from: 0, filled: 0, ended: false };
-        let mut offset = 0;
+        let (mut offset, mut foreign) = (0, false);
         while offset < MAX_SEGMENT && offset.saturating_add(HEADER as u64) <= size {
             let bytes = window.at(offset)?;
             if bytes.len() < HEADER {
                 break;
             }
             let position = Position::new(id, offset);
-            let place =
-                Header::decode(bytes, position, seal_key).ok().map(|header| (header.place(position), header));
-            offset += match place {
+            let decoded = Header::decode(bytes, position, seal_key);
+            foreign |= matches!(decoded, Err(Bad::Foreign));
+            offset += match decoded.map(|header| (header.place(position), header)) {
                 // A record that the file does not hold whole was never published.
-                Some((place, header)) if offset.saturating_add(place.len) <= size => {
+                Ok((place, header)) if offset.saturating_add(place.len) <= size => {
                     each(header, place);
                     place.len
                 }
                 _ => next_magic(bytes),
             };
         }
-        Ok(())
+        Ok(foreign)
     }
 }
 

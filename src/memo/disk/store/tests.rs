@@ -34,6 +34,72 @@ fn a_larger_index_is_found_by_all() {
     assert_eq!(other.tail(), one.tail());
 }
 
+/// Changes a byte of the index file, in that word of its header.
+fn damage(store: &Store, word: usize) {
+    let path = store.dir.index();
+    let mut bytes = std::fs::read(&path).expect("there");
+    bytes[word * 8] ^= 1;
+    let handle = store.dir.io().open(&path, Access::Write).expect("there");
+    store.dir.io().write_all_at(&handle, &bytes[word * 8..][..8], word as u64 * 8).expect("the disk works");
+}
+
+#[test]
+fn an_index_that_is_made_anew_is_found_by_all() {
+    // A process was killed while it moved the tail, or the kernel's name of this run can't be read in a container: who opens
+    // makes another index, and what is forgotten in one of the two is found in the other for ever.
+    for word in [16, 19] {
+        let dir = tempfile::tempdir().expect("room");
+        let one = store(&dir);
+        one.forget(&[6; 32]).expect("the disk works");
+        damage(&one, word);
+        let other = store(&dir);
+        one.forget(&[7; 32]).expect("the disk works");
+        other.forget(&[8; 32]).expect("the disk works");
+        for (store, key) in [(&one, 6), (&other, 6), (&one, 8), (&other, 7)] {
+            assert!(
+                matches!(store.index().find(&[key; 32]), Found::Gone(Mark::Forgotten, _)),
+                "{word}, {key}"
+            );
+        }
+        assert_eq!((one.index().id(), one.tail()), (other.index().id(), other.tail()), "{word}");
+    }
+}
+
+#[test]
+fn an_index_made_anew_by_a_process_that_knows_another_name_of_this_run_is_followed() {
+    // Two processes, one of which can't read the kernel's name of this run, make the index anew by turns.
+    let dir = tempfile::tempdir().expect("room");
+    let one = store(&dir);
+    one.index().set_boot(1);
+    let other = store(&dir);
+    other.index().set_boot(2);
+    let ids: Vec<u64> = (0..3)
+        .flat_map(|n| {
+            [&one, &other].map(|store| {
+                store.forget(&[n; 32]).expect("the disk works");
+                store.index().id()
+            })
+        })
+        .collect();
+    assert_eq!(ids, [ids[0]; 6]);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn an_index_that_can_not_be_opened_stays() {
+    // A process that has too many files open, or no memory left, makes an index of its own.
+    use crate::testing::{Faults, Op};
+    let dir = tempfile::tempdir().expect("room");
+    let one = store(&dir);
+    one.forget(&[7; 32]).expect("the disk works");
+    let faults = Faults::new();
+    // The lock, then the index.
+    faults.fail_nth(Op::Open, 2);
+    let refused = Store::open(&Disk::new(dir.path().join("cache")).faults(&faults)).expect_err("no index");
+    assert!(refused.to_string().contains("v1/index"), "{refused}");
+    assert_eq!(one.index().id(), store(&dir).index().id());
+}
+
 #[cfg(feature = "testing")]
 #[test]
 fn an_index_that_can_not_be_replaced_stays() {
