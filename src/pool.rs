@@ -314,7 +314,7 @@ impl Pool {
     /// [`is_store`](Error::is_store) if the disk does not take it, with the operation and the file; also if something that
     /// finished since the last flush could not be written, or was not tried because the disk had just failed. It is told
     /// once: the next flush is for what comes later, and does not write again what is missing. Nothing that could be
-    /// computed is lost by that.
+    /// computed is lost by that. A listener that is told of the disk can't wait for it there: an error, too.
     pub fn flush(&self) -> Result<(), Error> {
         self.engine.disk.as_ref().map_or(Ok(()), |disk| disk.flush())
     }
