@@ -89,6 +89,9 @@ enum Kind {
         of: usize,
         after: Duration,
     },
+    Unwritten {
+        after: Duration,
+    },
     Cycle {
         path: Vec<String>,
     },
@@ -156,6 +159,11 @@ impl Error {
         Kind::Deadline { unfinished, of, after }.into()
     }
 
+    /// A pool has ended, but not what it has to write.
+    pub(crate) fn unwritten(after: Duration) -> Error {
+        Kind::Unwritten { after }.into()
+    }
+
     pub(crate) fn cycle(path: Vec<String>) -> Error {
         Kind::Cycle { path }.into()
     }
@@ -198,7 +206,7 @@ impl Error {
     /// The function ran over its `timeout`, or a wait over its own: in the first case the task is done
     /// ([`Task::is_done`](crate::Task::is_done)), in the second it may go on.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.root(), Kind::Timeout { .. } | Kind::Deadline { .. })
+        matches!(self.root(), Kind::Timeout { .. } | Kind::Deadline { .. } | Kind::Unwritten { .. })
     }
 
     /// The wait would have closed a cycle; the text names the calls in order.
@@ -283,7 +291,7 @@ impl Error {
             Kind::Failed { .. } => "failed",
             Kind::Panic { .. } => "panic",
             Kind::Cancelled => "cancelled",
-            Kind::Timeout { .. } | Kind::Deadline { .. } => "timeout",
+            Kind::Timeout { .. } | Kind::Deadline { .. } | Kind::Unwritten { .. } => "timeout",
             Kind::Cycle { .. } => "cycle",
             Kind::Shutdown => "shutdown",
             Kind::Full { .. } => "full",
@@ -352,6 +360,7 @@ impl fmt::Display for Error {
             Kind::Deadline { unfinished, of, after } => {
                 write!(f, "{unfinished} of {of} tasks unfinished after {after:?}")
             }
+            Kind::Unwritten { after } => write!(f, "what is finished is still being written after {after:?}"),
             Kind::Cycle { path } => write!(f, "waiting would never end: {}", path.join(" → ")),
             Kind::Shutdown => f.write_str("the pool is shut down"),
             Kind::Full { reason } | Kind::Invalid { reason } | Kind::Store { reason } => f.write_str(reason),

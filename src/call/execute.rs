@@ -69,6 +69,10 @@ impl Keyed for Origin {
     fn ended(&self) {
         self.hold.end();
     }
+
+    fn over(&self) {
+        drop(self.hold.take());
+    }
 }
 
 /// See the [module](self).

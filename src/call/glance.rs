@@ -69,7 +69,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         let key = digest.get_or_init(|| key_ref.key()).as_bytes();
         let Some(hint) = tier.at_hand(key) else { return Glance::NotAtHand };
         let now = || engine.reads_at();
-        match storage::read(tier, &self.core, key, Some(hint), || Arc::clone(tally), now) {
+        match storage::read(tier, &self.core, key, Some(hint), || Some(Arc::clone(tally)), now) {
             Found::Value(outcome, meta) => {
                 count(&tally.led);
                 #[cfg(feature = "report")]

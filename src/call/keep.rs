@@ -160,7 +160,10 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         keep.weight = Some(weight).filter(|weight| self.engine.memory.fits(*weight));
         let revives = self.core.and_then(|core| core.format).is_some_and(|format| format.revive.is_some());
         if let Some(disk) = self.core.and_then(|core| self.disk_for(core, permit.filter(|_| revives))) {
-            keep.kept = storage::error(disk, error);
+            match storage::error(disk, error) {
+                Ok(kept) => keep.kept = Some(kept),
+                Err(unkept) => unkept.tell(disk, &self.flight.origin.tally),
+            }
         }
         keep
     }

@@ -335,7 +335,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     &self.core,
                     key.as_bytes(),
                     None,
-                    || engine.tally(self.core.identity),
+                    || Some(engine.tally(self.core.identity)),
                     || engine.reads_at(),
                 ) {
                     OnDisk::Value(outcome, _) => outcome.ok(),

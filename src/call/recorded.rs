@@ -11,7 +11,6 @@ use super::storage;
 use crate::error::Error;
 use crate::event::{Event, count};
 use crate::memo::disk::tier::Found;
-use crate::sync::Arc;
 #[cfg(feature = "testing")]
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,9 +77,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         let mut others = Vec::new();
         let disk = engine.disk.as_ref().filter(|_| core.format.is_some());
         if let Some(tier) = disk {
-            let tally = || Arc::clone(&self.flight.origin.tally);
+            // It was looked for, and counted, before.
             if let Found::Nothing(on_disk) =
-                storage::read(tier, core, key.key().as_bytes(), None, tally, || engine.reads_at())
+                storage::read(tier, core, key.key().as_bytes(), None, || None, || engine.reads_at())
             {
                 fate = on_disk.or(fate);
             }

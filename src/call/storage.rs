@@ -7,7 +7,7 @@
 //! | [`Look`](Stage::Look) | the disk is asked for the result; left out where the index, asked by who submits, knows of none | found: the end; else `Claim`, behind what was queued before if anything is |
 //! | [`Claim`](Stage::Claim) | the key is claimed among the processes of the directory, and the disk asked once more, since whoever held it may just have written | ours: `Compute`; another's: set aside |
 //! | set aside | no thread is kept; the pool's timer asks every few milliseconds | the claim is gone or its owner is: `Claim` |
-//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run | `Compute` |
+//! | [`Forget`](Stage::Forget) | where a refresh begins: whatever the disk has, or others are about to write, is older than this run; the key is claimed, if it can be | `Compute` |
 //! | [`Compute`](Stage::Compute) | the body runs | |
 //!
 //! A run that is set aside is in its cell as `Aside`: it can be joined and cancelled, and nobody takes it for queued.
@@ -27,7 +27,7 @@
 //! The claim goes with them and is released when they can be read. A run that nobody waits for any more (over its timeout,
 //! cancelled, forgotten) gives it back at once, though its body goes on: its result will not be written.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use super::KeyRef;
@@ -114,8 +114,7 @@ impl<R: Send + Sync + 'static> Run<R> {
             self.stage = Stage::Compute;
             return Next::Compute;
         };
-        let looks = self.stage == Stage::Look;
-        if looks {
+        if self.stage == Stage::Look {
             match self.look(&tier, &core, &key) {
                 Found::Value(outcome, meta) => return Next::Found(outcome, meta),
                 Found::Nothing(fate) => self.lacks(fate),
@@ -129,28 +128,25 @@ impl<R: Send + Sync + 'static> Run<R> {
             // If the disk can't be told, it tells of that itself.
             let _ = tier.forget(&key);
         }
+        match tier.claim(&key) {
+            Some(Claim::Held(holder)) if self.stage == Stage::Claim => return Next::Await(holder),
+            Some(Claim::Ours(token)) => self.flight.origin.hold.keep(token),
+            // Who claims what was just forgotten has begun after that, too.
+            Some(Claim::Held(_) | Claim::Full) | None => {}
+        }
+        // Before the last look: that this run fails must not bury what others write after it.
+        let permit = tier.permit(key);
         if self.stage == Stage::Claim {
-            let claimed = match tier.claim(&key) {
-                Some(Claim::Held(holder)) => return Next::Await(holder),
-                Some(Claim::Ours(token)) => {
-                    self.flight.origin.hold.keep(token);
-                    true
+            match self.look(&tier, &core, &key) {
+                Found::Value(outcome, meta) => {
+                    drop(self.flight.origin.hold.take());
+                    return Next::Found(outcome, meta);
                 }
-                Some(Claim::Full) | None => false,
-            };
-            // Without a claim nobody has kept others from writing, so that one look is as good as two.
-            if claimed || !looks {
-                match self.look(&tier, &core, &key) {
-                    Found::Value(outcome, meta) => {
-                        self.flight.origin.hold.end();
-                        return Next::Found(outcome, meta);
-                    }
-                    Found::Nothing(fate) => self.lacks(fate),
-                }
+                Found::Nothing(fate) => self.lacks(fate),
             }
         }
         self.stage = Stage::Compute;
-        self.permit = Some(Box::new(tier.permit(key).doubting(self.doubtful)));
+        self.permit = Some(Box::new(permit.doubting(self.doubtful)));
         Next::Compute
     }
 
@@ -203,7 +199,9 @@ impl<R: Send + Sync + 'static> Run<R> {
         #[cfg(feature = "report")]
         let asked = now();
         let now = || self.engine().reads_at();
-        let found = read(tier, core, key, None, || Arc::clone(&self.flight.origin.tally), now);
+        // What an earlier look of this run could not decode was counted then.
+        let tally = || (!self.doubtful).then(|| Arc::clone(&self.flight.origin.tally));
+        let found = read(tier, core, key, None, tally, now);
         #[cfg(feature = "report")]
         match &found {
             Found::Value(..) => super::record::read(self.engine(), &self.flight.origin.tally, asked),
@@ -249,13 +247,14 @@ pub(super) fn is_doubtful(fate: Option<Fate>) -> bool {
     matches!(fate, Some(Fate::Corrupt | Fate::TypeChanged))
 }
 
-/// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code.
+/// What the disk has for a key, which may have a hint. The value's `Deserialize` is user code. `tally`: where it is counted
+/// that an entry is of no use, unless it was already.
 pub(super) fn read<R: Send + Sync + 'static>(
     tier: &Tier,
     core: &Core<R>,
     key: &[u8; 32],
     hint: Option<Hint>,
-    tally: impl FnOnce() -> Arc<Tally>,
+    tally: impl FnOnce() -> Option<Arc<Tally>>,
     now: impl Fn() -> u64,
 ) -> Found<Outcome<R>> {
     let Some(format) = core.format else { return Found::Nothing(None) };
@@ -283,7 +282,7 @@ pub(super) fn explain<R: Send + Sync + 'static>(
     fate: Option<Fate>,
     under: impl Fn(&[u8; 32]) -> Option<Key>,
 ) -> Explain {
-    let fate = match read(tier, core, key, None, tally, || now) {
+    let fate = match read(tier, core, key, None, || Some(tally()), || now) {
         Found::Value(..) => return Explain::OnDisk,
         Found::Nothing(on_disk) => on_disk.or(fate),
     };
@@ -419,23 +418,28 @@ pub(super) fn encode<R: Send + Sync + 'static>(
         encoded.unwrap_or_else(|panic| Err(format!("encoding it panicked: {panic}")))
     });
     // Trouble with the file comes first: what the encoder says then is only its echo.
-    let packed = packed.map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
-        _ => {
-            tier.write_failed(&error);
-            Unkept::Trouble
-        }
-    })?;
+    let packed = packed.map_err(|error| unwritten(tier, &error))?;
     let encoded = encoded.map_err(|reason| Unkept::Unfit(reason, written))?;
     Ok(Kept { packed, encoded, is_error: false })
 }
 
 /// The bytes of a kept error.
-pub(super) fn error(tier: &Tier, error: KeptError) -> Option<Kept> {
+pub(super) fn error(tier: &Tier, error: KeptError) -> Result<Kept, Unkept> {
     let encoded = Encoded { shape: error.shape, bytes: error.bytes.len() as u64 };
-    let (written, packed, _) = tier.sink(|sink| sink.write_all(&error.bytes));
-    written.ok()?;
-    Some(Kept { packed: packed.ok()?, encoded, is_error: true })
+    // (What the sink says itself is the echo of what went wrong with the file.)
+    let (_, packed, _) = tier.sink(|sink| sink.write_all(&error.bytes));
+    Ok(Kept { packed: packed.map_err(|error| unwritten(tier, &error))?, encoded, is_error: true })
+}
+
+/// Why a value has no file of its own.
+fn unwritten(tier: &Tier, error: &io::Error) -> Unkept {
+    match error.kind() {
+        ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
+        _ => {
+            tier.write_failed(error);
+            Unkept::Trouble
+        }
+    }
 }
 
 /// What the writer is given. `digest`: of the function, with its state.

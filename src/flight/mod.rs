@@ -55,8 +55,10 @@ pub(crate) struct Flight<O, R, J> {
 pub(crate) trait Keyed {
     type Key;
     fn key(&self) -> Option<&Self::Key>;
-    /// The run is over, or its generation has ended: what keeps others from the key is let go. Any number of times.
+    /// Its generation has ended: nobody is to wait for what it still does.
     fn ended(&self);
+    /// The run is over.
+    fn over(&self);
 }
 
 impl<O, R, J> AnyRun for Flight<O, R, J>
@@ -79,7 +81,7 @@ impl<O: Keyed, R, J> claim::Resolve for Arc<Flight<O, R, J>> {
     }
 
     fn finish(&self, outcome: Outcome<R>) -> bool {
-        self.origin.ended();
+        self.origin.over();
         self.cell.finish(outcome)
     }
 

@@ -122,7 +122,7 @@ impl Pool {
     /// [`is_store`](Error::is_store) if the disk does not take it, with the operation and the file; also if something that
     /// finished since the last flush could not be written, or was not tried because the disk had just failed. It is told
     /// once: the next flush is for what comes later, and does not write again what is missing. Nothing that could be
-    /// computed is lost by that.
+    /// computed is lost by that. A listener that is told of the disk can't wait for it there: an error, too.
     ///
     /// It waits for up to 60 seconds, and then fails: the disk hangs, or another process holds its lock.
     ///

@@ -61,21 +61,21 @@ impl Pool {
         self.end(None);
     }
 
-    /// Waits for the threads, then for what is still to be written. `false`: not by the deadline.
-    fn end(&self, deadline: Option<Instant>) -> bool {
-        let ended = self.engine.runner.join(deadline);
-        if let Some(disk) = self.engine.disk.as_ref().filter(|_| ended) {
-            disk.close();
+    /// Waits for the threads, then for what is still to be written. What is left of it at the deadline.
+    fn end(&self, deadline: Option<Instant>) -> Option<Left> {
+        if !self.engine.runner.join(deadline) {
+            return Some(Left::Work);
         }
-        ended
+        let written = self.engine.disk.as_ref().is_none_or(|disk| disk.close(deadline));
+        (!written).then_some(Left::Writing)
     }
 
-    /// [`shutdown`](Self::shutdown), waiting for at most `timeout`. Writing what is finished comes on top of that.
+    /// [`shutdown`](Self::shutdown), waiting for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`is_timeout`](Error::is_timeout) if work is left then; it goes on. Inside one of the pool's own tasks that is so
-    /// at once.
+    /// [`is_timeout`](Error::is_timeout) if work is left then, or results that are still to be written; it goes on. Inside one
+    /// of the pool's own tasks, and of a listener that is told of the disk, that is so at once.
     ///
     /// # Examples
     ///
@@ -95,13 +95,21 @@ impl Pool {
         self.engine.close(false);
         let runner = &self.engine.runner;
         match self.end(now().checked_add(timeout)) {
-            true => Ok(()),
-            false => {
+            None => Ok(()),
+            Some(Left::Writing) => Err(Error::unwritten(timeout)),
+            Some(Left::Work) => {
                 let left = runner.queued() + runner.running();
                 Err(Error::deadline(left, left, timeout))
             }
         }
     }
+}
+
+/// What is left of a pool that ends.
+enum Left {
+    Work,
+    /// All work is done; not all of it is written.
+    Writing,
 }
 
 impl Drop for Pool {

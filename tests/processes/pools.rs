@@ -206,6 +206,7 @@ fn what_goes_on_unwanted_keeps_nobody_waiting() {
             assert_eq!(source(&two.submit(func.call(21))), Some(Source::Computed), "{leaving:?}");
             end.send(true).expect("it listens");
             drop(one);
+            two.flush().expect("the disk works");
             assert_eq!(stage.runs.load(Ordering::SeqCst), 2, "{leaving:?}");
             assert_eq!(pool(&place).get(&func.call(21)).as_deref(), Some(&42), "{leaving:?}");
         }
@@ -263,5 +264,23 @@ fn what_is_forgotten_under_way_is_computed_once_more() {
         again.send(true).expect("it listens");
         assert_eq!((source(&second), source(&other)), (Some(Source::Computed), Some(Source::Disk)));
         assert_eq!(stage.runs.load(Ordering::SeqCst), 2);
+    });
+}
+
+/// A result that is computed anew is computed by each process that asks meanwhile.
+#[test]
+fn what_is_refreshed_is_computed_once() {
+    in_time(|| {
+        let place = Place::new();
+        let (one, two) = (pool(&place), pool(&place));
+        let (func, stage, begun, end) = staged();
+        let first = one.submit(func.call(21).refresh());
+        begun.recv().expect("it begins");
+        let other = two.submit(func.call(21));
+        await_rest(&two);
+        assert!(!other.is_done());
+        end.send(true).expect("it listens");
+        assert_eq!((source(&first), source(&other)), (Some(Source::Computed), Some(Source::Disk)));
+        assert_eq!(stage.runs.load(Ordering::SeqCst), 1);
     });
 }

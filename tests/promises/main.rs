@@ -102,6 +102,10 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    fn is_open(&self) -> bool {
+        *self.0.0.lock().expect("no panic under this lock")
+    }
+
     /// Waits until it is open.
     fn pass(&self) {
         let open = self.0.0.lock().expect("no panic under this lock");

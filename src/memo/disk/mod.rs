@@ -8,7 +8,7 @@
 //!    one a pool uses.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.
 //! 6. [`index`] — where a key's record may lie; [`map`] the memory map under it.
-//! 7. [`claims`] — one run between processes; [`owners`] — who of them lives.
+//! 7. [`claims`] — one run between processes; [`owners`] — who of them lives; [`joining`] — how a pool takes part.
 //! 8. [`segment`] — files of records; [`record`] — what makes a reader believe one.
 //! 9. [`functions`] — which versions of which functions have results here.
 //! 10. [`copy`] — the records of one directory in another (feature `testing`).
@@ -26,6 +26,7 @@ pub(crate) mod functions;
 mod health;
 pub(crate) mod index;
 pub(crate) mod io;
+mod joining;
 mod log;
 mod map;
 mod outbox;

@@ -32,6 +32,9 @@ use crate::sync::{Arc, Condvar, Mutex, now};
 const LOAD_BYTES: u64 = 4 << 20;
 const LOAD_ENTRIES: usize = 4096;
 
+/// While more loads wait it is not noted why runs failed: a disk that does not keep up is not to fill the memory with that.
+const MOST_NOTED: usize = 4;
+
 /// So many bytes are worth a batch: no more need to gather.
 const MUCH: u64 = 1 << 20;
 
@@ -87,6 +90,8 @@ pub(super) struct Load {
     pub(super) puts: Vec<Arc<Put>>,
     pub(super) notes: Vec<Note>,
     pub(super) versions: Vec<Version>,
+    /// Something was written by hand that is to be made safe.
+    pub(super) written: bool,
     /// Answered when everything before is safe. Nothing comes behind them: it is none of theirs.
     pub(super) flushes: Vec<Reply>,
     bytes: u64,
@@ -147,6 +152,12 @@ impl Outbox {
             self.called.notify_one();
         }
         true
+    }
+
+    /// As [`send`](Self::send), unless so much waits that nobody will miss it.
+    pub(super) fn note(&self, note: Note) -> bool {
+        let is_much = self.state.lock().loads.len() > MOST_NOTED;
+        !is_much && self.send(false, |load| load.notes.push(note))
     }
 
     /// No more is taken. What waits is still to be written.
@@ -225,6 +236,12 @@ impl Outbox {
         self.bytes.load(Ordering::Relaxed) >= MUCH
     }
 
+    /// How many loads wait.
+    #[cfg(all(test, feature = "testing"))]
+    pub(super) fn loads(&self) -> usize {
+        self.state.lock().loads.len()
+    }
+
     pub(super) fn get(&self, key: &[u8; 32]) -> Option<Arc<Put>> {
         // Whoever does not see one that has left sees its record: it left after that.
         if self.count.load(Ordering::Acquire) == 0 {
@@ -251,7 +268,7 @@ impl Outbox {
         self.forget_where(|known| known.drain().map(|(_, put)| put).collect());
     }
 
-    /// What is taken out is dropped after the lock is.
+    /// What is taken out is dropped after the lock is. Nobody is to wait until it is refused.
     fn forget_where(&self, mut take: impl FnMut(&mut Known) -> Vec<Arc<Put>>) {
         let mut state = self.state.lock();
         let State { loads, writing, .. } = &mut *state;
@@ -259,7 +276,7 @@ impl Outbox {
         let gone: Vec<Arc<Put>> = all.flat_map(&mut take).collect();
         self.count.fetch_sub(gone.len(), Ordering::Release);
         drop(state);
-        drop(gone);
+        gone.iter().for_each(|put| put.permit.release());
     }
 }
 
@@ -297,7 +314,13 @@ impl Load {
         self.bytes >= most || self.puts.len() + self.notes.len() >= LOAD_ENTRIES || !self.flushes.is_empty()
     }
 
+    /// Whether there is something to be made safe, once it is written.
+    pub(super) fn has_written(&self) -> bool {
+        self.written || !self.puts.is_empty()
+    }
+
     fn clear(&mut self) {
+        self.written = false;
         self.puts.clear();
         self.notes.clear();
         self.versions.clear();

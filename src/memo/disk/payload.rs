@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 /// The bytes of a stored value, verified.
 pub(crate) enum Payload<'a> {
     Bytes(&'a [u8]),
-    /// Of a large value: a reader over exactly so many bytes.
+    /// Of a large value, as it was encoded: a reader over exactly so many bytes.
     Stream(&'a mut dyn BufRead, u64),
 }
 

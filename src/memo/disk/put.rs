@@ -6,6 +6,7 @@ use super::map::prefetch;
 use super::payload::{Meta, Packed};
 use super::record::{self, Header, codec, flags};
 use crate::event::Tally;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex};
 
 /// The right to write the result of one key: when its run began, and, once it is computed, the claim.
@@ -21,14 +22,12 @@ pub(crate) struct Permit {
 /// The claim of a run, until it goes with its result. Whoever ends the run's generation reaches it here: the body may go on
 /// for as long as it likes, its result will not be written, and nobody is to wait for it.
 #[derive(Debug, Default)]
-pub(crate) struct Hold(Mutex<Holding>);
-
-#[derive(Debug, Default)]
-enum Holding {
-    #[default]
-    Nothing,
-    Claim(ClaimToken),
-    Ended,
+pub(crate) struct Hold {
+    claim: Mutex<Option<ClaimToken>>,
+    /// There was one: most runs never have any, and need not look.
+    kept: AtomicBool,
+    /// The generation has ended. Changed and asked for under the lock.
+    ended: AtomicBool,
 }
 
 /// A result on its way to the disk.
@@ -57,31 +56,25 @@ pub(super) struct Note {
 impl Hold {
     /// Keeps a claim, or lets go of it, if the generation has ended in the meantime.
     pub(crate) fn keep(&self, claim: ClaimToken) {
-        let mut holding = self.0.lock();
-        if !matches!(*holding, Holding::Ended) {
-            *holding = Holding::Claim(claim);
+        let mut held = self.claim.lock();
+        if !self.ended.load(Ordering::Relaxed) {
+            self.kept.store(true, Ordering::Relaxed);
+            *held = Some(claim);
         }
     }
 
-    /// The claim, to go with the result.
+    /// The claim, to go with the result, or to be dropped when the run is over. Only the run itself may ask.
     pub(crate) fn take(&self) -> Option<ClaimToken> {
-        self.leave(Holding::Nothing)
+        if self.kept.load(Ordering::Relaxed) { self.claim.lock().take() } else { None }
     }
 
-    /// Others may have the key, now and for good. Any number of times.
+    /// The generation has ended: others may have the key, now and for good. Any number of times.
     pub(crate) fn end(&self) {
-        drop(self.leave(Holding::Ended));
-    }
-
-    fn leave(&self, next: Holding) -> Option<ClaimToken> {
-        let mut holding = self.0.lock();
-        if matches!(*holding, Holding::Ended) {
-            return None;
-        }
-        match std::mem::replace(&mut *holding, next) {
-            Holding::Claim(claim) => Some(claim),
-            Holding::Nothing | Holding::Ended => None,
-        }
+        let mut held = self.claim.lock();
+        self.ended.store(true, Ordering::Relaxed);
+        let claim = held.take();
+        drop(held);
+        drop(claim);
     }
 }
 

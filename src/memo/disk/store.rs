@@ -20,7 +20,7 @@ use super::io::{Access, Handle, Io, Op, context};
 use super::log::LOCK_PATIENCE;
 use super::payload::{Meta, Payload};
 use super::rebuild::rebuild;
-use super::record::{self, Bad, Header, Needs, SealKey};
+use super::record::{self, Bad, Header, Needs, SealKey, flags};
 use super::segment::large::{LargeReader, LargeWriter};
 use super::segment::{self, Segments, Unread};
 use crate::config::disk::Disk;
@@ -43,8 +43,7 @@ pub(crate) struct Store {
     pub(super) segment_bytes: u64,
     pub(super) index: RwLock<Arc<Index>>,
     pub(super) lock: Mutex<Handle>,
-    /// `None`: it can't be had.
-    claims: OnceLock<Option<Claims>>,
+    claims: OnceLock<Claims>,
     /// Segments that were written since the last sync.
     pub(super) dirty: Mutex<BTreeSet<u32>>,
 }
@@ -198,9 +197,16 @@ impl Store {
         self.segment_bytes / 4
     }
 
-    /// The claims of the directory, once they can be had.
+    /// The claims of the directory, once this has joined those who claim.
     pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.claims.get_or_init(|| self.open_claims().ok()).as_ref()
+        self.claims.get()
+    }
+
+    /// Joins them: one thread at a time.
+    pub(crate) fn join_claims(&self) -> io::Result<()> {
+        let claims = self.open_claims()?;
+        self.claims.get_or_init(|| claims);
+        Ok(())
     }
 
     fn open_claims(&self) -> io::Result<Claims> {
@@ -224,11 +230,11 @@ impl Store {
         self.writing(LOCK_PATIENCE, |writing| {
             // Another process may have been faster.
             if open().is_err_and(|error| missing(&error)) {
-                let (io, path) = (writing.store.dir.io(), writing.store.dir.tmp());
-                let handle = io.create(&path)?;
-                io.preallocate(&handle, Claims::FILE_LEN)?;
+                let dir = &writing.store.dir;
+                let (handle, unnamed) = dir.begin()?;
+                dir.io().preallocate(&handle, Claims::FILE_LEN)?;
                 Claims::create(handle.file())?;
-                io.rename(&path, &writing.store.dir.claims())?;
+                unnamed.rename(&dir.claims())?;
             }
             Ok(())
         })?;
@@ -313,20 +319,28 @@ impl Store {
         self.index().find(key)
     }
 
-    /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked. (Its reader
-    /// takes two kilobytes, which all others would be moved about with: hence the box.)
+    /// Reads a record that the index pointed to; twice, if it was moved in between. A large one is only checked, unless it is
+    /// of use as a whole only. (Its reader takes two kilobytes, which all others would be moved about with: hence the box.)
     fn read(
         &self,
         key: &[u8; 32],
         place: Place,
         buffer: &mut Vec<u8>,
     ) -> Result<(Header, Option<Box<LargeReader>>), Unread> {
-        let mut read = |place: Place| match place.len > self.largest_inline() as u64 + SLACK {
-            true => self
-                .segments
-                .read_large(place, key, &self.seal)
-                .map(|(header, reader)| (header, Some(Box::new(reader)))),
-            false => self.segments.read(place, key, &self.seal, buffer).map(|header| (header, None)),
+        let mut read = |place: Place| {
+            if place.len <= self.largest_inline() as u64 + SLACK {
+                return Ok((self.segments.read(place, key, &self.seal, buffer)?, None));
+            }
+            let (header, mut reader) = self.segments.read_large(place, key, &self.seal)?;
+            if header.flags & WHOLE == 0 {
+                return Ok((header, Some(Box::new(reader))));
+            }
+            // Errors, and what a pool with a larger bound compressed, to which it was short.
+            buffer.clear();
+            buffer.resize(record::HEADER, 0);
+            reader.read_to_end(buffer)?;
+            reader.finish()?;
+            Ok((header, None))
         };
         let read = match read(place) {
             Err(Unread::Bad(bad)) => match self.find(key) {
@@ -359,6 +373,9 @@ fn largest(max_bytes: u64) -> u64 {
 
 /// What a record has beside its payload, at most.
 const SLACK: u64 = record::HEADER as u64 + 8;
+
+/// What is not decoded as it is read.
+const WHOLE: u16 = flags::ERROR | flags::LZ4 | flags::ZSTD;
 
 /// The buffer that records are read into is kept if it is no larger than this.
 const LARGEST_BUFFER: usize = 1 << 20;

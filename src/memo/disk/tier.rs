@@ -13,14 +13,14 @@
 
 use std::fmt;
 use std::io;
+use std::time::Instant;
 
-use super::claims::{Claim, ClaimToken, Holder};
+use super::claims::ClaimToken;
 use super::current::{Current, Stores};
 use super::functions::Version;
 use super::health::Health;
 use super::index::{Mark, Position};
 use super::outbox::Outbox;
-use super::owners::NestedWait;
 use super::payload::{Meta, Packed, Payload, Sink, unpacked};
 use super::put::{Note, Permit, Put};
 use super::store::{Hint, Look, Store};
@@ -37,7 +37,7 @@ use crate::sync::{Arc, Mutex};
 
 /// See the [module](self).
 pub(crate) struct Tier {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: Writer,
 }
 
@@ -48,10 +48,16 @@ pub(super) struct Shared {
     /// What the writer is given, and is found meanwhile.
     pub(super) outbox: Outbox,
     on_event: Option<Listener>,
-    reads: Health,
+    pub(super) reads: Health,
     pub(super) writes: Health,
+    /// Whether the table of claims can be had, as long as it was not.
+    pub(super) claims: Health,
+    /// Held while that is tried.
+    pub(super) joining: Mutex<()>,
     pub(super) unwritten: Unwritten,
     telling: Telling,
+    /// Held while what is written is made safe: who comes meanwhile would find that nothing is left to be done, before it is.
+    syncing: Mutex<()>,
     /// The last look found nothing.
     in_vain: AtomicBool,
     /// Where the log ended when this pool came: what it evicts from memory is no newer.
@@ -77,8 +83,11 @@ impl Tier {
             on_event,
             reads: Health::default(),
             writes: Health::default(),
+            claims: Health::default(),
+            joining: Mutex::default(),
             unwritten: Unwritten::default(),
             telling: Telling::default(),
+            syncing: Mutex::default(),
             in_vain: AtomicBool::new(false),
         });
         let writer = Writer::new(Arc::clone(&shared), format!("{name}-writer"));
@@ -87,12 +96,12 @@ impl Tier {
 
     /// The result for a key, decoded where it lies. `decode` runs user code; no lock is held. `hint`: from
     /// [`at_hand`](Self::at_hand), just now. `tally`: of its function, asked for only if its entry is of no use: wrong ones are
-    /// counted by whoever finds them, since nobody else will. `now`: asked for only if the entry expires.
+    /// counted by whoever finds them first, since nobody else will (`None`: they were). `now`: asked for only if the entry expires.
     pub(crate) fn look<T>(
         &self,
         key: &[u8; 32],
         hint: Option<Hint>,
-        tally: impl FnOnce() -> Arc<Tally>,
+        tally: impl FnOnce() -> Option<Arc<Tally>>,
         now: impl Fn() -> u64,
         decode: impl FnOnce(&Meta, Payload<'_>) -> Result<T, Undecodable>,
     ) -> Found<T> {
@@ -123,15 +132,18 @@ impl Tier {
                 Found::Nothing(fate)
             }
             Look::Corrupt(reason) => {
-                let tally = tally();
-                count(&tally.corrupt);
-                self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                if let Some(tally) = tally() {
+                    count(&tally.corrupt);
+                    self.shared.emit(&Event::Corrupt { function: tally.name, reason: &reason });
+                }
                 Found::Nothing(Some(Fate::Corrupt))
             }
             Look::Needs(needs) => {
                 self.shared.read_works();
-                if self.shared.telling.is_news(needs) {
-                    self.shared.emit(&Event::OtherBuild { function: tally().name, needs: needs.text() });
+                if self.shared.telling.is_news(needs)
+                    && let Some(tally) = tally()
+                {
+                    self.shared.emit(&Event::OtherBuild { function: tally.name, needs: needs.text() });
                 }
                 Found::Nothing(Some(needs.into()))
             }
@@ -155,29 +167,6 @@ impl Tier {
     /// Whether there is no record of that key, as far as can be told without the system.
     pub(crate) fn lacks(&self, key: &[u8; 32]) -> bool {
         self.shared.store().lacks(key)
-    }
-
-    /// Claims a key among the processes of the directory. `None`: claims are off, or can't be had.
-    pub(crate) fn claim(&self, key: &[u8; 32]) -> Option<Claim> {
-        if !self.shared.disk.single_flight {
-            return None;
-        }
-        Some(self.shared.store().claims()?.claim(key))
-    }
-
-    /// Whether another process still works on it.
-    pub(crate) fn is_held(&self, holder: &Holder) -> bool {
-        self.shared.store().claims().is_some_and(|claims| claims.is_held(holder))
-    }
-
-    /// Whether bodies of that process wait for other processes.
-    pub(crate) fn holder_waits(&self, holder: &Holder) -> bool {
-        self.shared.store().claims().is_some_and(|claims| claims.holder_is_waiting(holder))
-    }
-
-    /// Says that a body of this process waits for another process.
-    pub(crate) fn nested_wait(&self) -> Option<NestedWait> {
-        Some(self.shared.store().claims()?.wait_inside())
     }
 
     /// A run of that key begins now.
@@ -238,7 +227,8 @@ impl Tier {
     pub(crate) fn put(&self, put: Put) {
         if let Packed::Large(_) = put.packed {
             // It is in a file already; all that is left is to give it its name.
-            return self.shared.write(&[Arc::new(put)], By::Hand);
+            self.shared.write(&[Arc::new(put)], By::Hand);
+            return self.writer.wrote();
         }
         self.writer.put(Arc::new(put));
     }
@@ -281,30 +271,33 @@ impl Tier {
     /// Forgets a key, for every process of the directory.
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
         self.shared.outbox.forget(key);
-        let forgotten = self.shared.revived().and_then(|store| {
-            store.forget(key)?;
-            // What others are at is not to be waited for: it was begun before this, and will be refused.
-            if self.shared.disk.single_flight
-                && let Some(claims) = store.claims()
-            {
-                claims.break_off(key);
-            }
-            Ok(())
-        });
-        self.shared.told(forgotten)
+        self.told(self.shared.revived().and_then(|store| store.forget(key)))?;
+        // What others are at is not to be waited for: it was begun before this, and will be refused.
+        if self.shared.disk.single_flight {
+            self.shared.with_claims(|claims| claims.break_off(key));
+        }
+        Ok(())
     }
 
     /// Forgets everything of a function.
     pub(crate) fn forget_function(&self, owner: [u8; 4]) -> Result<(), Error> {
         self.shared.outbox.forget_function(owner);
-        self.shared.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
+        self.told(self.shared.revived().and_then(|store| store.forget_function(owner)))
     }
 
     /// Forgets everything. Gives where the log ends now.
     pub(crate) fn clear(&self) -> Result<Position, Error> {
         self.shared.outbox.clear();
-        self.shared.told(self.shared.revived().and_then(|store| store.clear()))?;
+        self.told(self.shared.revived().and_then(|store| store.clear()))?;
         Ok(self.shared.store().tail())
+    }
+
+    /// What was forgotten is to be as safe as what was written; or the caller is told why it could not be forgotten.
+    fn told(&self, forgotten: io::Result<()>) -> Result<(), Error> {
+        forgotten.map(|()| self.writer.wrote()).map_err(|error| {
+            self.shared.write_fails(&error);
+            Error::store(error.to_string())
+        })
     }
 
     /// Everything that this pool has in memory is newer than that: what was there when all was forgotten is gone.
@@ -317,9 +310,10 @@ impl Tier {
         self.writer.flush().map_err(Error::store)
     }
 
-    /// Ends the writer, after it has written everything.
-    pub(crate) fn close(&self) {
-        self.writer.close();
+    /// Ends the writer, after it has written everything, and waits for that. `false`: it has not, by `deadline`; or this is its
+    /// thread.
+    pub(crate) fn close(&self, deadline: Option<Instant>) -> bool {
+        self.writer.close(deadline)
     }
 
     #[cfg(all(test, feature = "testing"))]
@@ -329,7 +323,8 @@ impl Tier {
 
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         stats.disk_bytes = self.shared.store().bytes();
-        stats.store_errors = self.shared.reads.errors() + self.shared.writes.errors();
+        let Shared { reads, writes, claims, .. } = &*self.shared;
+        stats.store_errors = reads.errors() + writes.errors() + claims.errors();
     }
 }
 
@@ -338,7 +333,7 @@ const AT_HAND: u64 = 4 << 10;
 
 impl Drop for Tier {
     fn drop(&mut self) {
-        self.close();
+        self.close(None);
     }
 }
 
@@ -403,7 +398,10 @@ impl Shared {
 
     /// Makes what is written safe against a power loss.
     pub(super) fn sync(&self) -> Result<(), String> {
-        self.revived().and_then(|store| store.sync()).map_err(|error| {
+        let syncing = self.syncing.lock();
+        let synced = self.revived().and_then(|store| store.sync());
+        drop(syncing);
+        synced.map_err(|error| {
             self.write_fails(&error);
             error.to_string()
         })
@@ -472,18 +470,11 @@ impl Shared {
     }
 
     /// Tells the listener that the disk failed, or works again, if that is news.
-    fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
+    pub(super) fn say(&self, failed: bool, what: impl FnOnce() -> Option<String>) {
         self.telling.say(failed, what, |next| match next {
             Some(reason) => self.emit(&Event::StoreFailed { reason }),
             None => self.emit(&Event::StoreRecovered),
         });
-    }
-
-    fn told(&self, done: io::Result<()>) -> Result<(), Error> {
-        done.map_err(|error| {
-            self.write_fails(&error);
-            Error::store(error.to_string())
-        })
     }
 }
 

@@ -6,12 +6,19 @@
 //! results are dropped, since a disk that does not keep up must not stop the pool.
 //!
 //! The thread starts with the first result and ends with the pool. A panic can't get into it: it runs no user code but the
-//! listener, which is caught.
+//! listener, which is caught. A listener that flushes or ends the pool from there does not wait: it would wait for itself.
+//!
+//! # The end
+//!
+//! Whoever ends the pool closes the outbox and waits until the writer has written what is there; so does who ends it at the
+//! same time, and who flushes then. The thread holds one end of a channel that nothing is ever sent through: all who wait see
+//! that it has dropped it.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::functions::Version;
 use super::outbox::Load;
@@ -21,7 +28,7 @@ use super::unwritten::By;
 use crate::config::disk::Sync;
 use crate::event::Event;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, JoinHandle, Mutex, now, spawn};
+use crate::sync::{Arc, JoinHandle, Mutex, now, spawn, this_thread};
 
 /// How long results gather after a batch. (Another process may wait for one of them: not too long.)
 const REST: Duration = Duration::from_micros(500);
@@ -38,7 +45,25 @@ pub(super) struct Writer {
     name: String,
     /// So that a result needs not ask for the thread.
     started: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
+}
+
+/// The thread, until somebody has seen its end.
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Disconnected when everything is written.
+    ended: Receiver<Infallible>,
+}
+
+/// What has become of the thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has ended, or was never there.
+    Seen,
+    /// It still writes.
+    Ahead,
+    /// This is it.
+    Here,
 }
 
 impl Writer {
@@ -54,7 +79,14 @@ impl Writer {
     }
 
     pub(super) fn note(&self, note: Note) {
-        let _ = self.start() && self.shared.outbox.send(false, |load| load.notes.push(note));
+        let _ = self.start() && self.shared.outbox.note(note);
+    }
+
+    /// Something was written by hand. To be made safe as the settings say, if they say anything.
+    pub(super) fn wrote(&self) {
+        if self.shared.disk.sync != Sync::None {
+            let _ = self.start() && self.shared.outbox.send(false, |load| load.written = true);
+        }
     }
 
     pub(super) fn note_version(&self, version: Version) {
@@ -63,29 +95,28 @@ impl Writer {
 
     /// Waits until everything that was put before is on the disk, or says what is not.
     pub(super) fn flush(&self) -> Result<(), String> {
+        if self.is_here() {
+            return Err("a listener can't flush in the thread that writes; do it in another".into());
+        }
         let unwritten = &self.shared.unwritten;
         let begun = unwritten.begin();
-        let (synced, lost) = if self.shared.outbox.is_closed() {
-            (self.shared.sync(), unwritten.behind())
+        let (reply, receive) = bounded(1);
+        let (synced, lost) = if self.start() && self.shared.outbox.send(true, |load| load.flushes.push(reply))
+        {
+            receive.recv_timeout(FLUSH_PATIENCE).map_err(|error| match error {
+                RecvTimeoutError::Timeout => too_long(),
+                RecvTimeoutError::Disconnected => "the writer has ended".into(),
+            })?
+        } else if self.shared.outbox.is_closed() {
+            // Whoever ends it may not have seen the end yet.
+            if self.await_end(now().checked_add(FLUSH_PATIENCE)) != End::Seen {
+                return Err(too_long());
+            }
+            (synced(&self.shared), unwritten.behind())
         } else {
-            self.synced()?
+            return Err("no thread could be started to write".into());
         };
         unwritten.end(&begun, lost).and(synced)
-    }
-
-    /// What the writer answers; why it does not.
-    fn synced(&self) -> Result<(Result<(), String>, u64), String> {
-        let (reply, receive) = bounded(1);
-        if !self.start() || !self.shared.outbox.send(true, |load| load.flushes.push(reply)) {
-            return Err("no thread could be started to write".into());
-        }
-        receive.recv_timeout(FLUSH_PATIENCE).map_err(|error| match error {
-            RecvTimeoutError::Timeout => format!(
-                "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
-                FLUSH_PATIENCE.as_secs()
-            ),
-            RecvTimeoutError::Disconnected => "the writer has ended".into(),
-        })
     }
 
     /// Waits while more waits to be written than the backlog may have; not for ever.
@@ -93,13 +124,37 @@ impl Writer {
         self.shared.outbox.hold_back(PATIENCE);
     }
 
-    /// Writes what is left and ends the thread.
-    pub(super) fn close(&self) {
+    /// Ends the thread when it has written what is left, and waits for that. `false`: it has not, by `deadline`, or this is the
+    /// thread.
+    pub(super) fn close(&self, deadline: Option<Instant>) -> bool {
         self.shared.outbox.close();
+        self.await_end(deadline) == End::Seen
+    }
+
+    /// Waits for the end of the thread, whose outbox is closed.
+    fn await_end(&self, deadline: Option<Instant>) -> End {
+        let ended = match &*self.thread.lock() {
+            None => return End::Seen,
+            Some(thread) if thread.is_this() => return End::Here,
+            Some(thread) => thread.ended.clone(),
+        };
+        let ended = match deadline {
+            None => ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => ended.recv_deadline(at),
+        };
+        if let Err(RecvTimeoutError::Timeout) = ended {
+            return End::Ahead;
+        }
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            let _ = thread.join();
+            let _ = thread.handle.join();
         }
+        End::Seen
+    }
+
+    /// Whether this is the thread that writes.
+    fn is_here(&self) -> bool {
+        self.thread.lock().as_ref().is_some_and(Thread::is_this)
     }
 
     /// Sees to the thread. `false`: it can't be started.
@@ -115,9 +170,14 @@ impl Writer {
             return false;
         }
         let shared = Arc::clone(&self.shared);
-        match spawn(self.name.clone(), None, move || run(&shared)) {
+        let (alive, ended) = bounded(0);
+        let body = move || {
+            let _alive = alive;
+            run(&shared);
+        };
+        match spawn(self.name.clone(), None, body) {
             Ok(handle) => {
-                *thread = Some(handle);
+                *thread = Some(Thread { handle, ended });
                 self.started.store(true, Ordering::Release);
                 true
             }
@@ -130,6 +190,19 @@ impl Writer {
     }
 }
 
+impl Thread {
+    fn is_this(&self) -> bool {
+        self.handle.thread().id() == this_thread()
+    }
+}
+
+fn too_long() -> String {
+    format!(
+        "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
+        FLUSH_PATIENCE.as_secs()
+    )
+}
+
 /// What the writer's thread does.
 fn run(shared: &Shared) {
     let sync = shared.disk.sync;
@@ -139,7 +212,7 @@ fn run(shared: &Shared) {
     };
     let (mut due, mut rest) = (None, None);
     while let Some(mut load) = shared.outbox.next(rest, due) {
-        let wrote = !load.puts.is_empty();
+        let (gathers, wrote) = (!load.puts.is_empty(), load.has_written());
         let flushes = std::mem::take(&mut load.flushes);
         write(shared, &load);
         shared.outbox.wrote(load);
@@ -153,7 +226,7 @@ fn run(shared: &Shared) {
             let lost = shared.unwritten.behind();
             flushes.iter().for_each(|reply| drop(reply.send((synced.clone(), lost))));
         }
-        rest = (wrote && flushes.is_empty() && !shared.outbox.is_much()).then_some(REST);
+        rest = (gathers && flushes.is_empty() && !shared.outbox.is_much()).then_some(REST);
     }
     if sync != Sync::None {
         let _ = synced(shared);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use memopool::testing::{Faults, Op};
 use memopool::{Event, Func, MIN_WEIGHT, Pool, Source, Spill, Sync};
 
-use super::{Place, Told, bare, bytes_of, doubled, is_on_disk, operations};
+use super::{Place, Told, bare, block, bytes_of, doubled, is_on_disk, operations};
 use crate::{Counter, Gate, build, hold, in_time, until};
 
 /// What was computed yesterday is computed again today.
@@ -254,6 +254,75 @@ fn what_is_written_is_synced_as_the_settings_say() {
         drop(pool);
         assert!(syncs(&faults) > 0, "the end of the pool does not wait for the interval");
     });
+}
+
+/// The same, of large results, which no batch writes, and of what is forgotten: a power loss brings it back.
+#[test]
+fn what_no_batch_writes_is_synced_as_the_settings_say() {
+    in_time(|| {
+        for sync in [Sync::EachBatch, Sync::Interval(Duration::from_millis(1))] {
+            let (place, faults, func) = (Place::new(), Faults::new(), doubled(&Counter::default()));
+            let disk = place.disk().max_bytes(4 << 20).sync(sync).faults(&faults);
+            let pool = build(Pool::builder().threads(1).disk(disk));
+            let mut before = 0;
+            let mut is_synced = || {
+                until(|| faults.count(Op::Sync) > before);
+                pool.flush().unwrap();
+                before = faults.count(Op::Sync);
+            };
+            pool.run(block().call((1, 100_000))).unwrap();
+            is_synced();
+            pool.run(block().call((2, 100_000))).unwrap();
+            is_synced();
+            pool.forget(&block().call((2, 100_000))).unwrap();
+            is_synced();
+            pool.forget_func(&func).unwrap();
+            is_synced();
+            pool.clear().unwrap();
+            is_synced();
+        }
+    });
+}
+
+/// The table of claims can't be made at the first attempt, and for its whole life a process computes what others compute
+/// at the same time, without a word.
+#[test]
+fn a_process_that_could_not_claim_tries_again() {
+    in_time(|| {
+        let (place, faults, told) = (Place::new(), Faults::new(), Told::default());
+        let one = told.listen(Pool::builder().threads(2)).disk(place.disk().faults(&faults));
+        let (one, func) = (build(one), doubled(&Counter::default()));
+        faults.fail_nth(Op::Create, 1);
+        pool_runs(&one, &func, 1);
+        assert_eq!(told.of("StoreFailed").len(), 1, "{:?}", told.of(""));
+        let mut n = 1;
+        until(|| {
+            n += 1;
+            pool_runs(&one, &func, n);
+            !told.of("StoreRecovered").is_empty()
+        });
+        let (runs, begun, end) = (Counter::default(), Gate::default(), Gate::default());
+        let slow = Func::named("disk::slow").resource((runs.clone(), begun.clone(), end.clone()));
+        let slow = slow.func(|(runs, begun, end): &(Counter, Gate, Gate), n: u64| {
+            runs.up();
+            begun.open();
+            end.pass();
+            n
+        });
+        let first = one.submit(slow.call(7));
+        begun.pass();
+        let two = place.pool();
+        let second = two.submit(slow.call(7));
+        until(|| two.stats().queued + two.stats().running == 0);
+        assert!(!second.is_done());
+        end.open();
+        assert_eq!((*first.wait().unwrap(), *second.wait().unwrap(), runs.get()), (7, 7, 1));
+        assert_eq!(second.source(), Some(Source::Disk));
+    });
+}
+
+fn pool_runs(pool: &Pool, func: &Func<u64, u64>, n: u64) {
+    assert_eq!(*pool.run(func.call(n)).unwrap(), n * 2);
 }
 
 /// The disk fills with what the memory still has, or what left the memory is nowhere.

@@ -183,6 +183,8 @@ fn sealed_entries_are_believed_only_with_their_key() {
                 assert_eq!(pool.get(&func.call(n)), None, "{key:?}");
                 assert_eq!(*pool.run(func.call(n)).unwrap(), n * 2);
                 assert_eq!(pool.stats().computed, 1);
+                // Once by who looked, once by who had it computed. (The new index has none of them.)
+                assert_eq!(pool.stats().corrupt, if lost { 0 } else { 2 }, "{key:?}");
             }
         }
     });

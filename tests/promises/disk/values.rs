@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use memopool::testing::{Faults, Op};
-use memopool::{Disk, Explain, Func, Pool};
+use memopool::{Disk, Explain, Func, Pool, Source};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -242,6 +242,63 @@ fn compressed_results_are_smaller_and_read_by_everyone() {
             place.lose_index();
             assert!(place.bare().get(&repetitive().call(3)).is_some(), "{how:?}, rebuilt");
         }
+    });
+}
+
+/// A process with a smaller bound calls sound results of others damaged, and takes them from everybody.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+#[test]
+fn what_is_short_for_one_and_long_for_another_is_read_by_both() {
+    use memopool::Compress;
+    in_time(|| {
+        let ways = [
+            Compress::None,
+            #[cfg(feature = "lz4")]
+            Compress::Lz4,
+            #[cfg(feature = "zstd")]
+            Compress::Zstd(3),
+        ];
+        for how in ways {
+            let place = Place::new();
+            // Half of it gets small: the other half is more than a quarter of the smaller one's segment.
+            let half = Func::new("disk::half", |n: u64| [blake3_like(n, 100_000), vec![0; 100_000]].concat());
+            place.bare().run(half.call(1)).unwrap();
+            build(bare().disk(place.disk().compress(how))).run(half.call(2)).unwrap();
+            for pool in [build(bare().disk(place.disk().max_bytes(1 << 20))), place.bare()] {
+                for n in [1, 2] {
+                    let task = pool.submit(half.call(n));
+                    assert_eq!(task.wait().unwrap()[..100_000], blake3_like(n, 100_000), "{how:?}");
+                    assert_eq!(task.source(), Some(Source::Disk), "{how:?}");
+                }
+                assert_eq!(pool.stats().corrupt, 0, "{how:?}");
+            }
+        }
+    });
+}
+
+/// A long error is computed again by each process, although errors are to be kept.
+#[test]
+fn kept_errors_of_every_size_come_back() {
+    in_time(|| {
+        let place = Place::new();
+        let func = Func::named("disk::long_error")
+            .cache_errors()
+            .fallible(|length: usize| -> Result<u64, String> { Err("e".repeat(length)) });
+        // More than 16 KiB is large.
+        let disk = || place.disk().max_bytes(1 << 20);
+        let pool = build(bare().disk(disk()));
+        for length in [0, 10, 20_000, 100_000] {
+            assert!(pool.run(func.call(length)).is_err());
+        }
+        drop(pool);
+        let pool = build(bare().disk(disk()));
+        for length in [0, 10, 20_000, 100_000] {
+            let task = pool.submit(func.call(length));
+            let error = task.wait().unwrap_err();
+            assert!(error.to_string().contains(&"e".repeat(length)));
+            assert_eq!(task.source(), Some(Source::Disk), "{length} bytes");
+        }
+        assert_eq!((pool.stats().corrupt, pool.stats().computed, pool.stats().failed), (0, 0, 0));
     });
 }
 

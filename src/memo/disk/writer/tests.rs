@@ -1,11 +1,13 @@
-//! Two that flush at once.
+//! Several that flush or end it at once.
 
 use std::thread;
 
 use super::*;
 use crate::Disk;
 use crate::memo::disk::put::Put;
+use crate::memo::disk::store::Store;
 use crate::memo::disk::tier::Tier;
+use crate::memo::history::Fate;
 use crate::sync::Condvar;
 use crate::testing::{Faults, Op};
 use crate::watchdog::within;
@@ -84,5 +86,83 @@ fn both_of_two_flushes_at_once_tell_what_failed() {
             // It was told.
             tier.flush().expect("all is well again");
         }
+    });
+}
+
+/// How many of the ten results of the test below another pool finds.
+fn found(dir: &std::path::Path) -> usize {
+    let other = Tier::open(Disk::new(dir), None, "other").expect("a directory");
+    (100..110).filter(|n| other.knows(&[*n; 32])).count()
+}
+
+#[test]
+fn who_flushes_or_ends_it_while_another_ends_it_waits_as_well() {
+    // A thread ends the pool; another flushes, is told that all is safe, and ends the process before it is.
+    within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let path = dir.path().join("cache");
+        let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
+        let at_gate = Arc::clone(&gate);
+        let listener = move |event: &Event<'_>| {
+            if let Event::StoreRecovered = event {
+                at_gate.arrive();
+            }
+        };
+        let disk = Disk::new(&path).faults(&faults);
+        let tier = Tier::open(disk, Some(Arc::new(listener)), "test").expect("a directory");
+        faults.fail_nth(Op::Write, 1);
+        tier.put(put(&tier, 1));
+        assert!(tier.flush().is_err());
+        while !gate.state.lock().0 {
+            tier.put(put(&tier, 2));
+            thread::yield_now();
+        }
+        // The writer is held: this waits.
+        (100..110).for_each(|n| tier.put(put(&tier, n)));
+        let (send, receive) = std::sync::mpsc::channel();
+        let start = |what: fn(&Tier)| {
+            let (tier, path, send) = (Arc::clone(&tier), path.clone(), send.clone());
+            thread::Builder::new().spawn(move || {
+                what(&tier);
+                send.send(found(&path)).expect("the test listens");
+            })
+        };
+        let end: fn(&Tier) = |tier| assert!(tier.close(None));
+        let mut threads = vec![start(end)];
+        while !tier.writer().shared.outbox.is_closed() {
+            thread::yield_now();
+        }
+        threads.push(start(end));
+        threads.push(start(|tier| tier.flush().expect("all is well")));
+        // Time for those that do not wait to say so.
+        let early = receive.recv_timeout(Duration::from_millis(200));
+        gate.open();
+        assert!(early.is_err(), "{} of 10 are written, and it says so", early.unwrap_or_default());
+        for thread in threads {
+            thread.expect("a thread").join().expect("no panic");
+            assert_eq!(receive.recv(), Ok(10));
+        }
+    });
+}
+
+#[test]
+fn why_runs_failed_does_not_pile_up_while_nobody_can_write() {
+    // A disk that hangs, or another process that holds its lock, and a pool of failing calls takes all memory.
+    within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let disk = || Disk::new(dir.path().join("cache"));
+        let tier = Tier::open(disk(), None, "test").expect("a directory");
+        let other = Store::open(&disk()).expect("a directory");
+        let failing = other.writing(Duration::from_secs(10), |_| {
+            let permit = tier.permit([1; 32]);
+            (0..100_000).for_each(|_| tier.note(Fate::Failed, &permit));
+            let waiting = tier.writer().shared.outbox.loads();
+            assert!(waiting <= 8, "{waiting} batches");
+            Ok(())
+        });
+        failing.expect("the lock");
+        tier.put(put(&tier, 2));
+        tier.flush().expect("all is well");
+        assert!(tier.knows(&[2; 32]));
     });
 }
