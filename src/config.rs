@@ -42,8 +42,7 @@ pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
 /// memory of small results has a bounded number of them.
 pub const MIN_WEIGHT: u64 = 64;
 
-/// Where a pool takes the time from that `ttl` is measured in. Tests inject a
-/// `ManualClock` (feature `testing`).
+/// The clock that `ttl` is measured by. Tests inject a `ManualClock` (feature `testing`).
 ///
 /// # Examples
 ///
@@ -186,7 +185,7 @@ impl Builder {
 
     /// How many tasks may be queued before `submit` waits and `try_submit` gives the call back. Default:
     /// [`DEFAULT_QUEUE`]. The pool's own tasks pass this bound, since nested work would deadlock. More lets a fast
-    /// submitter run ahead, at some 900 bytes and its arguments a task; less holds it back sooner.
+    /// submitter run ahead, at some 780 bytes and its arguments a task (`cargo bench --bench memory`); less holds it back sooner.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
         self
@@ -212,8 +211,8 @@ impl Builder {
     /// least 64 each (see [`Func::weigh`](crate::Func::weigh)). Default: [`DEFAULT_MEMORY`]; 0 keeps nothing.
     ///
     /// The bound holds when an insertion returns; while threads insert at once, each may be one value above it. An entry
-    /// costs some 220 bytes beside its value while less than half of the memory is used, and 630 when it is full (resident
-    /// bytes, as measured by `cargo bench --bench memory`): `weights + 630 × entries` is what the process uses at most.
+    /// costs some 220 bytes beside its value while less than half of the memory is used, and 620 when it is full (resident
+    /// bytes, as measured by `cargo bench --bench memory`): `weights + 620 × entries` is what the process uses at most.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
@@ -329,7 +328,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`is_invalid`](Error::is_invalid), naming the setting and what would do; [`is_store`](Error::is_store) if the
-    /// directory of [`disk`](Self::disk) can't be used or can't be trusted.
+    /// directory of [`disk`](Self::disk) can't be used or can't be trusted. With a disk it may wait, as [`Pool::open`] does.
     ///
     /// # Examples
     ///

@@ -28,6 +28,43 @@ use crate::sync::Arc;
 /// assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
 /// assert_eq!(error.to_string(), "`parse` failed: invalid digit found in string");
 /// ```
+///
+/// Each kind has its predicate:
+///
+/// ```
+/// use std::time::Duration;
+/// use memopool::{Error, Func, Pool};
+///
+/// fn what_to_do(error: &Error) -> &'static str {
+///     if error.is_failed() || error.is_panic() {
+///         "look at the function"
+///     } else if error.is_timeout() || error.is_full() {
+///         "give it more time, or more threads"
+///     } else if error.is_cancelled() || error.is_shutdown() {
+///         "nothing: somebody wanted this"
+///     } else if error.is_cycle() || error.is_invalid() {
+///         "correct the program"
+///     } else {
+///         "look at the disk" // `is_store`
+///     }
+/// }
+///
+/// let pool = Pool::new();
+/// let panics = pool.spawn(|| -> u32 { panic!("no such luck") }).wait().unwrap_err();
+/// assert_eq!(panics.panic_message(), Some("no such luck"));
+/// assert_eq!(what_to_do(&panics), "look at the function");
+/// let slow = Func::new("slow", |n: u64| {
+///     while !memopool::cancelled() {
+///         std::thread::yield_now();
+///     }
+///     n
+/// });
+/// let late = pool.run(slow.timeout(Duration::from_millis(5)).call(1)).unwrap_err();
+/// assert_eq!(what_to_do(&late), "give it more time, or more threads");
+/// pool.shutdown();
+/// assert_eq!(what_to_do(&pool.spawn(|| 1).wait().unwrap_err()), "nothing: somebody wanted this");
+/// assert_eq!(what_to_do(&Pool::builder().queue(0).build().unwrap_err()), "correct the program");
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Kind>);
 
@@ -166,7 +203,8 @@ impl Error {
         matches!(self.root(), Kind::Cancelled)
     }
 
-    /// The function ran over its `timeout`, or a wait over its own.
+    /// The function ran over its `timeout`, or a wait over its own: in the first case the task is done
+    /// ([`Task::is_done`](crate::Task::is_done)), in the second it may go on.
     pub fn is_timeout(&self) -> bool {
         matches!(self.root(), Kind::Timeout { .. } | Kind::Deadline { .. } | Kind::Unwritten { .. })
     }
@@ -181,8 +219,8 @@ impl Error {
         matches!(self.root(), Kind::Shutdown)
     }
 
-    /// The pool has no thread left for the work: its hard cap (`Builder::max_os_threads`) is reached, or the system
-    /// gives no more.
+    /// The pool has no thread left for the work (the queue is never meant: `submit` waits for room in it). Its hard cap
+    /// ([`Builder::max_os_threads`](crate::Builder::max_os_threads)) is reached, or the system gives no more.
     pub fn is_full(&self) -> bool {
         matches!(self.root(), Kind::Full { .. })
     }
@@ -212,7 +250,34 @@ impl Error {
         }
     }
 
-    /// The function's own error, if it is an `E`.
+    /// The function's own error, if it is an `E`. Of an error that came through several functions, it is that of the one which
+    /// failed first.
+    ///
+    /// `None` for errors that are no `std::error::Error` themselves: `String`, `&str` and `anyhow::Error` are kept as their
+    /// text. A body that turns a [`memopool::Error`](Error) into one of these, or wraps it in an error of its own, makes it an
+    /// error of that function: the predicates of the inner one are lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::num::ParseIntError;
+    /// use memopool::{Error, Func, Pool};
+    ///
+    /// let sum = Func::fallible("sum", |line: String| -> Result<u32, Error> {
+    ///     let parse = Func::fallible("parse", |word: String| word.parse::<u32>());
+    ///     let pool = Pool::current().expect("called in a task");
+    ///     line.split('+').map(|word| Ok(*pool.run(parse.call(word.into()))?)).sum()
+    /// });
+    /// let pool = Pool::new();
+    /// assert_eq!(*pool.run(sum.call("1+2".into()))?, 3);
+    /// let error = pool.run(sum.call("1+two".into())).unwrap_err();
+    /// assert_eq!(error.to_string(), "in `sum`: `parse` failed: invalid digit found in string");
+    /// assert!(error.downcast_ref::<ParseIntError>().is_some());
+    ///
+    /// let text_only = Func::fallible("text only", |(): ()| Err::<u32, _>("no"));
+    /// assert!(pool.run(text_only.call(())).unwrap_err().is_failed()); // and nothing to downcast to
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         match self.root() {
             Kind::Failed { source, .. } => source.downcast_ref(),

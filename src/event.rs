@@ -15,20 +15,23 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Something that happened in a pool, as [`Builder::on_event`](crate::Builder::on_event) is told.
 ///
-/// Names and figures only, never argument values.
+/// Names and figures only, never argument values. A function's name is that of [`Func::name`](crate::Func::name): for a
+/// `#[memo]` function its path, unless `name` says otherwise.
 ///
 /// # With `tracing`
 ///
-/// With the feature `tracing` each event is one of `tracing`'s, too, with the target `memopool`: hits and joins at the level
-/// `TRACE`; what had to run (started, computed, failed, retried) at `DEBUG`; what is damaged, not kept or degraded at `WARN`.
+/// With the feature `tracing` each event but `Evicted` is one of `tracing`'s, too, with the target `memopool`: hits and joins
+/// at the level `TRACE`; what had to run (started, computed, failed, retried) at `DEBUG`; `StoreRecovered` at `INFO`; all
+/// others, which say what is damaged, not kept, stuck or degraded, at `WARN`.
 /// Each run has a span `run` at `DEBUG`, with the fields `function` and `key` (the first digits of its digest). It is a child
 /// of the span in which the call was submitted, whichever thread runs it, and follows from those in which it was joined.
 /// What an error or a panic of a function says is left out, since it may quote an argument.
 ///
 /// # With `metrics`
 ///
-/// With the feature `metrics` each event is counted, by a counter or histogram of that facade. All have the label `function`,
-/// but for the last two counters. Install the recorder before the pool is built: its meters are looked up once.
+/// With the feature `metrics` events are counted by the counters and histograms below; `Started`, `OtherBuild`,
+/// `StoreRecovered` and `HookPanicked` are not. All have the label `function`, but for the last two counters. Install the
+/// recorder before the pool is built: its meters are looked up once.
 ///
 /// | counter | unit | counts |
 /// |---|---|---|
@@ -228,7 +231,8 @@ pub struct Stats {
     pub retried: u64,
     /// Values that had to make room in memory.
     pub evicted: u64,
-    /// Values written to disk.
+    /// Results written to disk: with [`Spill::OnInsert`](crate::Spill::OnInsert) when they are finished, with
+    /// [`Spill::OnEvict`](crate::Spill::OnEvict) when they leave the memory.
     pub spilled: u64,
     /// Entries on disk that were not believed.
     pub corrupt: u64,

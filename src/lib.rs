@@ -16,10 +16,12 @@
 //!
 //! # From the top
 //!
-//! - A [`Func`] is a function with an identity: a name, the digest of its code, its types. [`memo`] makes one from a plain
-//!   `fn`; [`Func::new`] from a closure that captures nothing.
-//! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`].
-//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads.
+//! - A [`Func`] is a function with an identity: a name, its types, and its code. [`memo`] makes one from a plain `fn`, and
+//!   digests its code; [`Func::new`] from a closure that captures nothing, for whose code a [`version`](Func::version) stands.
+//! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`]. Arguments need `Serialize`, results
+//!   `Serialize + DeserializeOwned + Send + Sync` ([`memo`] has the whole list); they come as `Arc`.
+//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads. A
+//!   direct call of the function is a plain call, which nobody remembers.
 //! - A [`Task`] is the handle of one submission, for threads ([`Task::wait`]) and for futures (`.await`) alike.
 //!
 //! ```text
@@ -30,23 +32,32 @@
 //!
 //! # What it promises
 //!
-//! 1. **One run.** For one key at most one computation is in flight. Everyone who submitted it gets the same value, the
-//!    same error, or the same panic. Errors and panics are not kept: the next submission runs again.
+//! 1. **One run.** For one key at most one computation is in flight, in all processes that share a directory. Everyone who
+//!    submitted it gets the same value, the same error, or the same panic. Errors and panics are not kept: the next submission
+//!    runs again. (Exceptions: [`refresh`](Call::refresh) and [`forget`](Pool::forget) end a key's run, and so does giving it
+//!    up; it may still be on its way when the next one starts. Between processes: [`single_flight(false)`](Disk::single_flight);
+//!    functions whose results stay in memory; and two processes that seem to wait for each other, of which one computes for
+//!    itself after a tenth of a second.)
 //! 2. **The pool owns the work.** Dropping a task, or a wait that times out, neither stops nor restarts it.
 //! 3. **No wait can hang.** A worker that waits for a queued task runs it itself, while its stack has room; one that waits
 //!    for a running task is replaced. A wait that would close a cycle fails, naming the calls in order.
-//! 4. **The right value or a miss.** The key covers the function's name, code, types, and arguments. A function that
-//!    captures does not compile. `forget` during a run wins over its late result.
-//!    An entry on disk is believed only if its key, its place, its checksum and the shape of its type fit.
+//! 4. **The right value or a miss.** The key covers the function's name, its types, its arguments, and its code: of a
+//!    `#[memo]` function the digest of its own text, of others the `version`. A function that captures does not compile.
+//!    `forget` during a run wins over its late result. An entry on disk is believed only if its key, its place, its checksum
+//!    and the shape of its type fit. (What the key does not see: code that the function calls, for which `deps(…)` and
+//!    `version` are; what `Serialize` leaves out, such as `#[serde(skip)]`; what you leave out, by `ignore` or as a
+//!    `resource`; and what the function reads elsewhere, a file or a clock.)
 //! 5. **Trouble with the cache never fails a task.** A full disk or a damaged file is an [`Event`] and a miss.
-//! 6. **What is finished is kept**, with [`Pool::open`]: written within milliseconds, found by other processes, now and later.
+//! 6. **What is finished is kept**, with [`Pool::open`]: written behind, within milliseconds as long as the disk keeps up, and
+//!    found by other processes, now and later. A process that is killed loses what waits to be written, which
+//!    [`Disk::backlog`] bounds and [`Pool::flush`] makes nothing.
 //! 7. **Everything is bounded**: memory, disk, queue, threads, look-ahead of [`Pool::map`]. Each default is a named constant.
 //!
 //! # Recipes, from `concurrent.futures`
 //!
 //! | there | here |
 //! |---|---|
-//! | `executor.submit(f, x)` | [`pool.submit(f::call(x))`](Pool::submit), or [`pool.spawn(move \|\| …)`](Pool::spawn) unremembered |
+//! | `executor.submit(f, x)` | [`pool.submit(f::call(x))`](Pool::submit), or [`pool.spawn(move \|\| …)`](Pool::spawn), not remembered |
 //! | `future.result(timeout)` | [`task.wait()`](Task::wait), [`task.wait_timeout(d)`](Task::wait_timeout) |
 //! | `executor.map(f, xs)` | [`pool.map(xs.map(\|x\| f::call(x)))`](Pool::map): lazy, a bounded number ahead |
 //! | `as_completed(fs, timeout)` | [`as_completed(tasks).timeout(d)`](as_completed) |
@@ -58,8 +69,21 @@
 //! | `async def`, `asyncio.gather` | [`#[memo] async fn`](memo), [`Func::new_async`]: one run for all, and no thread while it waits |
 //! | `@functools.cache`, joblib | [`#[memo]`](memo) |
 //!
-//! The whole table, with what differs, is `docs/from-concurrent-futures.md`; ten small programs are `examples/patterns.rs`.
-//! How to test what runs on a pool is `docs/testing.md`.
+//! # More to read
+//!
+//! In the repository, and in the package as it is published:
+//!
+//! | page | what it says |
+//! |---|---|
+//! | `docs/from-concurrent-futures.md` | Python's names beside ours: the whole table, with what differs |
+//! | `docs/from-caches.md` | the same for joblib, diskcache, `cached`, moka and rayon |
+//! | `docs/testing.md` | how to test what runs on a pool |
+//! | `docs/report.md` | what a pool saved, as a page, and as JSON field by field |
+//! | `docs/compare.md` | the same workloads through other crates and Python |
+//! | `docs/performance.md` | what each path costs, and where its instructions go |
+//! | `docs/format.md`, `SECURITY.md` | the cache directory byte by byte; who is trusted with it |
+//! | `ARCHITECTURE.md` | how it works inside |
+//! | `examples/` | a screenful, ten patterns of `concurrent.futures`, a pipeline over real files, a crawler |
 //!
 //! # What nesting costs
 //!
@@ -86,12 +110,12 @@
 //!
 //! # With rayon
 //!
-//! Bodies may use rayon. If threads of rayon's ask for results, too, turn on the feature `rayon`. A cell that just sleeps hangs
-//! there (rayon-rs/rayon#592): when all of rayon's threads wait for bodies that need them, and when rayon puts a caller on top of
-//! a piece of the very body that it asks for. With the feature a thread of rayon's that waits runs what else rayon has to do; and
-//! once one has asked a pool for something, that pool's bodies run in rayon pools of its own, one for each body that runs at the
-//! same time, where no caller is ever queued. Such a body costs some microseconds more; `par_iter` in it has up to as many threads
-//! as there are cores, with the pool's stack size and its `on_thread_start`.
+//! Bodies may use rayon. If threads of rayon's ask for results, too, turn on the feature `rayon`. Without the feature, a thread of
+//! rayon's that waits simply sleeps, and two things can hang (rayon-rs/rayon#592): all of rayon's threads wait for bodies that
+//! need them; or rayon puts a caller on top of a piece of the very body that it asks for. With it, such a thread runs what else
+//! rayon has to do; and once one has asked a pool for something, that pool's bodies run in rayon pools of its own, one for each
+//! body that runs at the same time, where no caller is ever queued. Such a body costs some microseconds more; `par_iter` in it
+//! has up to as many threads as there are cores, with the pool's stack size and its `on_thread_start`.
 //!
 //! # What it costs to keep a result
 //!
@@ -123,6 +147,8 @@
 //! # Supported Rust
 //!
 //! The `rust-version` in `Cargo.toml`. Raising it is a minor release.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub(crate) mod call;
 mod config;
@@ -205,6 +231,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/from-concurrent-futures.md")]
 struct FromConcurrentFutures;
+
+/// The code of the page for those who come from caches.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-caches.md")]
+struct FromCaches;
 
 /// The code of the page about reports.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! What is measured: functions that work (none of them sleeps), with and without a memory.
 //!
 //! Each workload is one *pass*: a batch of calls, of which all results are awaited. `plain` runs the same bodies on the
-//! same pool, unremembered (`spawn`); it is what a program without a cache would do, not a straw man: it does not repeat
+//! same pool, not remembered (`spawn`); it is what a program without a cache would do, not a straw man: it does not repeat
 //! what it has at hand.
 
 use std::collections::BTreeMap;

@@ -212,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// Where a run begins. (Not with the disk: this is asked by who submits.)
+    /// Where a run begins. (Not with the disk: this is asked by whoever submits.)
     pub(super) fn first_stage(&self, stored: bool, refresh: bool) -> Stage {
         match &self.disk {
             Some(_) if stored && refresh => Stage::Forget,
@@ -221,21 +221,29 @@ impl Engine {
         }
     }
 
-    /// A slot was taken out by its owner: its entry is no longer counted, and dropped here; its run has no claim any more.
-    pub(super) fn displaced(&self, hash: u64, slot: Displaced<Entry, AnyFlight>, fate: Option<Fate>) -> bool {
-        let Some(slot) = slot else { return false };
+    /// A slot was taken out by its owner.
+    pub(super) fn displaced(&self, hash: u64, slot: Displaced<Entry, AnyFlight>, fate: Fate) {
+        self.note_displaced(hash, &slot, fate);
+        self.drop_displaced(hash, slot);
+    }
+
+    /// What is to be known of it at once: why, and that its run has no claim any more.
+    pub(super) fn note_displaced(&self, hash: u64, slot: &Displaced<Entry, AnyFlight>, fate: Fate) {
+        let Some(slot) = slot else { return };
         if let Some(run) = slot.running() {
             run.flight.ended();
         }
-        if let Some(fate) = fate {
-            self.history.note(hash, fate);
-        }
+        self.history.note(hash, fate);
+    }
+
+    /// Its entry is no longer counted, and dropped here: that is user code.
+    pub(super) fn drop_displaced(&self, hash: u64, slot: Displaced<Entry, AnyFlight>) {
+        let Some(slot) = slot else { return };
         let generation = slot.generation();
         if let Some(entry) = slot.into_entry() {
             self.memory.remove(Account { hash, generation, weight: entry.weight });
             Self::discard(entry);
         }
-        true
     }
 
     /// Drops an entry; its value's `Drop` is user code.
@@ -259,7 +267,7 @@ impl Engine {
         }
         let mine = |of: u32| owner.is_none_or(|owner| owner == of);
         for (hash, slot) in self.slots.drain(|entry| mine(entry.owner), |run| mine(run.owner)) {
-            self.displaced(hash, Some(slot), Some(Fate::Forgotten));
+            self.displaced(hash, Some(slot), Fate::Forgotten);
         }
         if let (Some(disk), Some(cleared)) = (&self.disk, forgotten?) {
             disk.opens_anew(cleared);

@@ -28,6 +28,13 @@ use crate::sync::{Arc, Mutex};
 /// [`is_invalid`](Error::is_invalid)). **A changed body needs a changed version**, unless `#[memo]` made the function:
 /// that digests the code.
 ///
+/// Arguments need `Serialize + Send + 'static`, with [`retries`](Self::retries) `Clone`, too. (They enter the key as serde
+/// shows them: what is `#[serde(skip)]` does not; sets want [`key::Unordered`](crate::key::Unordered), large
+/// ones that are handed on [`key::Hashed`](crate::key::Hashed).) Results need
+/// `Serialize + DeserializeOwned + Send + Sync + 'static`; [`in_memory`](crate::Named::in_memory) frees them of serde. Some
+/// can't go to disk, and stay in memory: see [`Disk`](crate::Disk#results-that-cant-be-written). They come as `Arc<R>`: read
+/// them with `*`.
+///
 /// # Examples
 ///
 /// ```
@@ -258,7 +265,8 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         Call::new(self.core.clone(), args, self.encode, self.start)
     }
 
-    /// The function's name.
+    /// The function's name, by which [`Pool::stats_by_func`](crate::Pool::stats_by_func), events and errors call it. For a
+    /// `#[memo]` function that is its path, such as `my_crate::parse::lines`, unless its option `name` says otherwise.
     pub fn name(&self) -> &str {
         self.core.identity.name
     }

@@ -1,4 +1,4 @@
-//! A result that the disk has at hand, taken by who asks many: no run, no queue, no other thread.
+//! A result that the disk has at hand, taken by whoever asks for many: no run, no queue, no other thread.
 //!
 //! It is read as [`Pool::get`](crate::Pool::get) reads it, counted as a submission that the disk answered, and kept in memory
 //! if nobody was faster. Without a run there is nothing in the slot table meanwhile, so nobody joins it: two maps that come to

@@ -34,8 +34,9 @@ pub(crate) use slot::SlotKey;
 
 /// The identity of one call: its function (name, code or version, types) and the values of its arguments.
 ///
-/// Equal keys mean the same computation. A key is the same in every run, build and machine, so it can be stored,
-/// logged and compared. It is shown as 64 hex digits.
+/// Equal keys mean the same computation. A key is the same in every run, build and machine, as long as the function keeps
+/// its path (or its `name`) and the types keep theirs, and the compiler its way of spelling them; otherwise the call is a
+/// miss. So a key can be stored, logged and compared. It is shown as 64 hex digits.
 ///
 /// ```
 /// use memopool::Key;
@@ -149,6 +150,24 @@ impl std::error::Error for ParseKeyError {}
 /// calls. Wrapped in `Unordered`, the elements of the sequence (or array) are sorted before they enter the key.
 /// Maps need no wrapper. Only the outermost sequence is sorted, through `Option` and newtypes; other serializers do not
 /// see the wrapper at all.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::HashSet;
+/// use memopool::key::Unordered;
+/// use memopool::{Func, Pool};
+///
+/// let longest = Func::new("longest", |words: Unordered<HashSet<String>>| {
+///     words.iter().map(String::len).max() // as a `HashSet`: the wrapper derefs
+/// });
+/// let set = |words: &[&str]| Unordered(words.iter().map(|word| word.to_string()).collect());
+/// let pool = Pool::new();
+/// assert_eq!(*pool.run(longest.call(set(&["to", "be", "or", "not"])))?, Some(3));
+/// pool.run(longest.call(set(&["not", "or", "be", "to"])))?;
+/// assert_eq!(pool.stats().computed, 1);
+/// # Ok::<(), memopool::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename = "memopool::Unordered")]
 pub struct Unordered<T>(pub T);

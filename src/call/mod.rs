@@ -4,13 +4,13 @@
 //! 2. [`identity`] — what makes two functions the same.
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
-//! 5. [`hit`] — a submission that finds its value.
+//! 5. [`hit`] — a submission that finds its value; [`glance`] one whose result the disk has at hand.
 //! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
 //! 7. [`launch`] — from a claimed slot to a queued job.
 //! 8. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
 //! 9. [`explain`] — what submitting a call would find, and why.
 //! 10. [`boxed`] — calls whose arguments' type is hidden.
-//! 11. [`spawn`] — closures, unremembered.
+//! 11. [`spawn`] — closures, which are not remembered.
 //! 12. [`limit`] — functions of which only so many may run at a time.
 //! 13. [`retry`] — the rest between two attempts of a run.
 //! 14. [`recorded`] — pools that answer from their cache alone.
@@ -131,7 +131,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         Call { core, args, encode, start, refresh: false }
     }
 
-    /// The key: a digest of the function's identity and the arguments, the same in every run and build.
+    /// The key: a digest of the function's identity and the arguments. [`Key`] says for how long it stays the same.
     ///
     /// # Panics
     ///
@@ -244,11 +244,8 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         } else {
             engine.slots.claim(slot, erased, |entry| read(entry, now), join::<R>)
         };
-        if let Some(before) = &displaced {
-            engine.history.note(slot.hash(), if self.refresh { Fate::Refreshed } else { Fate::Expired });
-            // The run that begins now is to have its claim.
-            before.running().inspect(|run| run.flight.ended());
-        }
+        let fate = if self.refresh { Fate::Refreshed } else { Fate::Expired };
+        engine.note_displaced(slot.hash(), &displaced, fate);
         let found = match claim {
             Claim::Leader(generation) => {
                 count(&tally.led);
@@ -268,7 +265,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
                     None => unreachable!("a call has a core"),
                 });
                 // Its `Drop` may submit this very call: by now there is somebody who runs it.
-                engine.displaced(slot.hash(), displaced, None);
+                engine.drop_displaced(slot.hash(), displaced);
                 return Ok(Task::in_flight(flight, 0, None));
             }
             Claim::Hit(hit) => Peek::Hit(hit),
@@ -276,7 +273,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
         };
         // Somebody was faster between the look and the claim.
         drop(ticket);
-        engine.displaced(slot.hash(), displaced, None);
+        engine.drop_displaced(slot.hash(), displaced);
         match self.settle(engine, &tally, slot, found) {
             Some(task) => Ok(task),
             None => unreachable!("a claim that does not lead has found something"),
@@ -351,7 +348,7 @@ impl<A, R: Send + Sync + 'static> Call<A, R> {
             Some(tier) if self.core.format.is_some() => tier.forget(self.key_ref(slot).key().as_bytes()),
             _ => Ok(()),
         };
-        engine.displaced(slot.hash(), engine.slots.remove(slot), Some(Fate::Forgotten));
+        engine.displaced(slot.hash(), engine.slots.remove(slot), Fate::Forgotten);
         forgotten
     }
 

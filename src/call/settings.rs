@@ -29,6 +29,18 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     }
 
     /// Results are used for at most `ttl` from their completion, by the pool's clock. Default: without end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use memopool::{Func, Pool};
+    ///
+    /// let rate = Func::new("rate", |currency: String| currency.len()).ttl(Duration::from_secs(3600));
+    /// let pool = Pool::new();
+    /// pool.run(rate.call("EUR".into()))?; // computed at most once an hour
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         self.with(|core| core.ttl = Some(ttl))
@@ -37,9 +49,12 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     /// How long one attempt of the body may take. Default: without end.
     ///
     /// Counted from the start of the attempt, waits for nested tasks included. When it runs over, everyone who waits
-    /// gets [`is_timeout`](crate::Error::is_timeout) at once; the body itself can't be killed, but sees
-    /// [`cancelled()`](crate::cancelled), and what it still returns is not kept. (An async body is dropped where it
-    /// awaits.) An attempt that ran over is not retried.
+    /// gets [`is_timeout`](crate::Error::is_timeout) at once. An attempt that ran over is not retried.
+    ///
+    /// # Cancellation
+    ///
+    /// The body itself can't be killed, but sees [`cancelled()`](crate::cancelled), and what it still returns is not kept. Its
+    /// thread is replaced until it returns. An async body is dropped where it awaits.
     ///
     /// # Examples
     ///
@@ -116,6 +131,18 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
     /// which knows nothing of what it points to.
     ///
     /// A weigher that panics costs that result its place in memory, and nothing else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let letters = Func::named("letters").in_memory().func(|n: usize| vec!['a'; n]);
+    /// let letters = letters.weigh(|letters| size_of_val(letters.as_slice()) as u64);
+    /// let pool = Pool::new();
+    /// pool.run(letters.call(1000))?;
+    /// assert_eq!(pool.stats().memory_bytes, 4000); // the vector itself is not among them: 24 bytes
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     #[must_use]
     pub fn weigh(self, weigh: fn(&R) -> u64) -> Self {
         self.with(|core| core.weigh = Weigh::Given(weigh))

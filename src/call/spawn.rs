@@ -12,7 +12,7 @@ use crate::run::{Patience, Ticket};
 use crate::sync::Arc;
 use crate::task::Task;
 
-/// Runs a closure once, unremembered.
+/// Runs a closure once; its result is not remembered.
 pub(crate) fn spawn<R, F>(engine: &Arc<Engine>, f: F) -> Task<R>
 where
     R: Send + Sync + 'static,

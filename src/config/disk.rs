@@ -12,7 +12,8 @@ pub const DEFAULT_DISK: u64 = 10 * 1024 * 1024 * 1024;
 /// The smallest [`Disk::max_bytes`]: 256 KiB.
 pub const MIN_DISK: u64 = 256 * 1024;
 
-/// Bytes of finished results that may wait to be written, unless [`Disk::backlog`] says otherwise: 64 MiB.
+/// Bytes of finished results that may wait to be written before workers are held back, unless [`Disk::backlog`] says
+/// otherwise: 64 MiB.
 pub const DEFAULT_BACKLOG: u64 = 64 * 1024 * 1024;
 
 /// From here on the table of claims is counted.
@@ -40,8 +41,17 @@ pub const COMPRESS_ABOVE: usize = 1024;
 /// ```
 ///
 /// The directory is made if it is not there (with its parents), readable by its owner alone. It must lie on a local file
-/// system: locks and shared maps of network file systems can't be relied on, so these are refused. It may be deleted at
-/// any time while no process uses it; a damaged file in it costs what was in it, and never gives a wrong value.
+/// system: locks and shared maps of network file systems can't be relied on, so these are refused. A damaged file in it
+/// costs what was in it, and never gives a wrong value. You may delete the directory at any time; best while nobody uses it
+/// (on Windows, only then). A pool that has it open makes it anew with the next result that it writes.
+///
+/// # Results that can't be written
+///
+/// What is written does not describe itself, so a result whose `Deserialize` asks what comes next can't be read back:
+/// `serde_json::Value`; enums that are `untagged`, internally or adjacently tagged; structs with `flatten` or `alias`, or that
+/// leave fields out (`skip_serializing_if`). The first result of a function is decoded and compared before it is written. If
+/// it does not come back, that function's results stay in memory, which [`Event::NotStored`](crate::Event::NotStored) says
+/// once. Return another type (the JSON as a `String`, say), or make the function `in_memory`.
 #[derive(Clone)]
 #[must_use = "settings do nothing until a pool is built with them"]
 pub struct Disk {
@@ -71,6 +81,8 @@ pub enum Spill {
 
 /// When what was written is made safe against a power loss; see [`Disk::sync`]. A process that is killed loses nothing
 /// that was written, whatever this says.
+///
+/// Write it `memopool::Sync`: imported by its name alone it hides `std::marker::Sync`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Sync {
@@ -127,19 +139,68 @@ impl Disk {
     }
 
     /// How many bytes of finished results may wait to be written. Default: [`DEFAULT_BACKLOG`]. A worker that finishes
-    /// while more wait is held back until the disk keeps up; after a second its result stays in memory only.
+    /// while more waits is held back for up to one second. If more than twice this waits, further results stay in memory
+    /// only, and [`Event::NotStored`](crate::Event::NotStored) says so. What waits is lost if the process is killed;
+    /// [`Pool::flush`](crate::Pool::flush) leaves nothing to wait.
+    ///
+    /// While the disk keeps up, what waits is what was finished in the last milliseconds. More lets bursts pass without
+    /// holding anyone back; less takes less memory, and loses less.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-backlog-{}", std::process::id()));
+    /// use memopool::{Disk, Pool};
+    ///
+    /// let pool = Pool::builder().disk(Disk::new(&dir).backlog(8 << 20)).build()?;
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn backlog(mut self, bytes: u64) -> Self {
         self.backlog = bytes;
         self
     }
 
-    /// Which results are written. Default: [`Spill::OnInsert`].
+    /// Which results are written. Default: [`Spill::OnInsert`]. With [`Spill::OnEvict`] what is in memory when the process
+    /// ends is not written, however it ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-spill-{}", std::process::id()));
+    /// use memopool::{Disk, Func, Pool, Spill};
+    ///
+    /// let disk = Disk::new(&dir).spill(Spill::OnEvict);
+    /// let pool = Pool::builder().memory(1 << 20).disk(disk).build()?;
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// pool.run(square.call(3))?;
+    /// pool.flush()?;
+    /// assert_eq!(pool.stats().spilled, 0); // there is room for it in memory
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn spill(mut self, spill: Spill) -> Self {
         self.spill = spill;
         self
     }
 
     /// When what was written is made safe against a power loss. Default: [`Sync::None`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-sync-{}", std::process::id()));
+    /// use std::time::Duration;
+    /// use memopool::{Disk, Pool};
+    ///
+    /// let disk = Disk::new(&dir).sync(memopool::Sync::Interval(Duration::from_secs(5)));
+    /// let pool = Pool::builder().disk(disk).build()?;
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn sync(mut self, sync: Sync) -> Self {
         self.sync = sync;
         self
@@ -148,6 +209,22 @@ impl Disk {
     /// How results of [`COMPRESS_ABOVE`] bytes and more are made smaller, where that saves an eighth or more. Default:
     /// [`Compress::None`]. What is there is read whatever this says, by builds with the feature. Others compute it again and
     /// store it uncompressed, which both read ([`Event::OtherBuild`](crate::Event::OtherBuild)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "lz4")] {
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-compress-{}", std::process::id()));
+    /// use memopool::{Compress, Disk, Func, Pool};
+    ///
+    /// let pool = Pool::builder().disk(Disk::new(&dir).compress(Compress::Lz4)).build()?;
+    /// let zeros = Func::new("zeros", |n: usize| "0".repeat(n));
+    /// assert_eq!(pool.run(zeros.call(100_000))?.len(), 100_000);
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # }
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn compress(mut self, how: Compress) -> Self {
         self.compress = how;
         self
@@ -155,6 +232,9 @@ impl Disk {
 
     /// Whether a call that another process computes is waited for. Default: yes. Without it, two processes may compute
     /// the same call at once.
+    ///
+    /// Where two processes seem to wait for each other's results, one of them computes for itself after a tenth of a second,
+    /// so that a cycle over processes is found rather than waited for.
     pub fn single_flight(mut self, on: bool) -> Self {
         self.single_flight = on;
         self
@@ -168,7 +248,23 @@ impl Disk {
     }
 
     /// Seals every entry with this secret (keyed BLAKE3): entries that were not written with it are misses. Use it where
-    /// others could write the directory. Default: none; the seal then only tells damage.
+    /// others could write the directory. Default: none; the seal then only tells damage. Take at least 32 random bytes, kept
+    /// where your other secrets are. Another key makes all that is there a miss.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-mac-{}", std::process::id()));
+    /// use memopool::{Disk, Func, Pool};
+    ///
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let open = |secret: &[u8; 32]| Pool::builder().disk(Disk::new(&dir).mac_key(secret)).build();
+    /// open(&[1; 32])?.run(square.call(3))?; // in earnest: from the environment, or a vault
+    /// assert!(open(&[2; 32])?.get(&square.call(3)).is_none());
+    /// assert!(open(&[1; 32])?.get(&square.call(3)).is_some());
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn mac_key(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.mac_key = Some(secret.as_ref().to_vec());
         self

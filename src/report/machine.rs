@@ -11,10 +11,12 @@ pub(crate) fn processor() -> String {
     name.filter(|name| !name.is_empty()).unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
-/// The system: its name and architecture, and its kernel where it tells.
+/// The system: its name and architecture, and its kernel's version where it tells, without what its builders have added.
 pub(crate) fn system() -> String {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} {} {}", std::env::consts::OS, std::env::consts::ARCH, kernel.trim()).trim_end().to_owned()
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let digits = release.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(release.len());
+    let kernel = release[..digits].trim_end_matches('.');
+    format!("{} {} {kernel}", std::env::consts::OS, std::env::consts::ARCH).trim_end().to_owned()
 }
 
 /// Date and time in UTC, as RFC 3339 has it.

@@ -44,7 +44,7 @@ pub(super) use pools::Limits;
 /// waits for a slot occupies no thread, and is counted as queued.
 ///
 /// While a body waits for another task it lends its slot, so that limited functions may call each other: the limit bounds
-/// the bodies that *run*. The wait ends when its slot is free again, which may be later than its own timeout.
+/// the bodies that *run*. A wait inside a body returns only when a slot is free again, so it may outlast its own timeout.
 ///
 /// # Examples
 ///

@@ -30,12 +30,16 @@ pub const DEFAULT_WINDOW: usize = 1024;
 
 /// The results of many calls; from [`Pool::map`].
 ///
-/// An error is an item like any other: the iteration goes on. Dropping it cancels what has not started.
+/// An error is an item like any other: the iteration goes on.
 ///
-/// There is no `chunksize`: queueing calls in bundles was measured and gains nothing, since what a tiny call costs (some
-/// 3 µs cold, 0.3 µs known) is not the queue but handing its result over from thread to thread. Where a call does less than
+/// There is no `chunksize`: queueing calls in bundles was measured and gains nothing, since what a tiny call costs
+/// (`docs/performance.md`) is not the queue but handing its result over from thread to thread. Where a call does less than
 /// that, give a function many inputs at once, `pool.map(inputs.chunks(64).map(|batch| f.call(batch.to_vec())))`: one key,
 /// one result, a fraction of the time for each.
+///
+/// # Cancellation
+///
+/// Dropping a map cancels those of its calls that have not started. What runs goes on, and its result is kept.
 ///
 /// # Examples
 ///
@@ -67,8 +71,8 @@ pub struct Map<I: Iterator, R: Send + Sync + 'static> {
 ///
 /// | a look takes | it is made by |
 /// |---|---|
-/// | no longer than to hand it to a worker and to take the result from it | who takes the results out |
-/// | longer | the workers; and while they have enough to look for, who would only submit more looks for some itself |
+/// | no longer than to hand it to a worker and to take the result from it | whoever takes the results out |
+/// | longer | the workers; and while they have enough to look for, whoever would only submit more looks for some itself |
 /// | long (a slow disk, a costly `Deserialize`), or finds nothing | the workers, for the next call, then the next two, then four and so on, until a look is worth its while again |
 #[derive(Default)]
 struct Glances {
@@ -84,7 +88,7 @@ struct Glances {
     in_a_row: usize,
 }
 
-/// One look by who takes the results out.
+/// One look by whoever takes the results out.
 struct Glance {
     /// When it began, if it is timed.
     began: Option<Instant>,
@@ -242,12 +246,37 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
 
     /// How many calls are submitted ahead of what was taken out; at least one. Default: [`DEFAULT_WINDOW`]. More keeps
     /// more threads busy when results take unequally long; less holds less in memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let pool = Pool::new();
+    /// let mut squares = pool.map((0..).map(|n| square.call(n))).window(8); // the input may be endless
+    /// assert_eq!(squares.next().transpose()?.as_deref(), Some(&0));
+    /// assert!(pool.stats().submitted <= 8);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn window(mut self, calls: usize) -> Self {
         self.window = calls.max(1);
         self
     }
 
     /// Yields results as they come instead of in the order of the calls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let square = Func::new("square", |n: u64| n * n);
+    /// let mut sum = 0;
+    /// for n in Pool::new().map((1..=4).map(|n| square.call(n))).unordered() {
+    ///     sum += *n?;
+    /// }
+    /// assert_eq!(sum, 30);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn unordered(mut self) -> Self {
         if let Ahead::Ordered(tasks) = &mut self.ahead {
             self.ahead = Ahead::Unordered(AsTheyCome::new(std::mem::take(tasks)));
@@ -256,7 +285,29 @@ impl<I: Iterator, R: Send + Sync + 'static> Map<I, R> {
     }
 
     /// Ends the iteration `timeout` after the call of [`Pool::map`], with one error that
-    /// [`is_timeout`](Error::is_timeout) if results are missing then. Default: without end.
+    /// [`is_timeout`](Error::is_timeout) if results are missing then; what has not started is cancelled. Default: without
+    /// end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::time::Duration;
+    /// # use memopool::{Func, Pool};
+    ///
+    /// static OPEN: AtomicBool = AtomicBool::new(false);
+    /// let gated = Func::new("gated", |n: u64| {
+    ///     while !OPEN.load(Ordering::Relaxed) {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     n
+    /// });
+    /// let pool = Pool::new();
+    /// let mut results = pool.map((0..100).map(|n| gated.call(n))).timeout(Duration::from_millis(1));
+    /// assert!(results.next().unwrap().unwrap_err().is_timeout());
+    /// assert!(results.next().is_none());
+    /// OPEN.store(true, Ordering::Relaxed);
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -4,7 +4,7 @@
 //! 2. [`map`] — many calls, lazily, in order.
 //! 3. [`block`] — what a body enters before its thread sleeps.
 //! 4. [`poll`] — a task as a future.
-//! 5. [`progress`] — a bar for who waits for many (feature `progress`).
+//! 5. [`progress`] — a bar for whoever waits for many (feature `progress`).
 //!
 //! A task is finished from the start (a hit), or holds one interest in a run in flight. A waiting thread that runs a body
 //! of some pool is part of that body's task, and three things follow, all in [`Task::block`]: the wait is entered in the
@@ -47,8 +47,13 @@ const GRACE: Duration = Duration::from_micros(100);
 
 /// The result of one submission, now or later: waited for by a thread, or `.await`ed by a future.
 ///
-/// Clones share the submission. Dropping a task neither stops nor restarts the work: the pool owns it.
-/// [`cancel`](Self::cancel) withdraws this submission's interest.
+/// Clones share the submission.
+///
+/// # Cancellation
+///
+/// Dropping a task neither stops nor restarts the work: the pool owns it. That holds for a future that is dropped while it is
+/// polled, and for a wait whose time is over. [`cancel`](Self::cancel) withdraws this submission's interest; the work stops
+/// when nobody is left who has one.
 ///
 /// # Examples
 ///
@@ -150,7 +155,8 @@ impl<R: Send + Sync + 'static> Task<R> {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait), and [`is_timeout`](Error::is_timeout).
+    /// As [`wait`](Self::wait), and [`is_timeout`](Error::is_timeout). If the function has a [`timeout`](crate::Func::timeout)
+    /// of its own, [`is_done`](Self::is_done) says which of the two it was: the task is done only when the function's is over.
     ///
     /// # Examples
     ///
@@ -174,6 +180,20 @@ impl<R: Send + Sync + 'static> Task<R> {
     }
 
     /// The result, if it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::Pool;
+    /// let (send, receive) = std::sync::mpsc::channel();
+    /// let pool = Pool::new();
+    /// let task = pool.spawn(move || receive.recv().unwrap());
+    /// assert!(task.try_get().is_none());
+    /// send.send(1).unwrap();
+    /// task.wait()?;
+    /// assert_eq!(*task.try_get().expect("it is done")?, 1);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     pub fn try_get(&self) -> Option<Result<Arc<R>, Error>> {
         match &self.state {
             State::Ready { outcome, .. } => Some(outcome.clone()),

@@ -124,7 +124,23 @@ pub struct AsCompleted<R: Send + Sync + 'static> {
 
 impl<R: Send + Sync + 'static> AsCompleted<R> {
     /// Ends the iteration `timeout` after the call of [`as_completed`], with one `Err` that
-    /// [`is_timeout`](Error::is_timeout) if tasks are unfinished then. Default: without end.
+    /// [`is_timeout`](Error::is_timeout) if tasks are unfinished then; they go on. Default: without end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use memopool::{Pool, as_completed};
+    ///
+    /// let (send, receive) = std::sync::mpsc::channel();
+    /// let pool = Pool::new();
+    /// let task = pool.spawn(move || receive.recv().unwrap());
+    /// let mut tasks = as_completed([task.clone()]).timeout(Duration::from_millis(1));
+    /// assert!(tasks.next().unwrap().unwrap_err().is_timeout());
+    /// send.send(1).unwrap();
+    /// assert_eq!(*task.wait()?, 1);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -31,13 +31,23 @@ pub(crate) fn about(launcher: &Launcher, quick: bool) -> Value {
     }
     json!({
         "date": said("date", &["-u", "+%F"]),
-        "machine": format!("{processor}, {cores} cores, {gib} memory, {} {}", std::env::consts::OS, said("uname", &["-r"])),
+        "machine": format!("{processor}, {cores} cores, {gib} memory, {} {}", std::env::consts::OS, kernel()),
         "toolchain": said("rustc", &["--version"]),
         "load": std::fs::read_to_string("/proc/loadavg").ok().and_then(|load| Some(load.split(' ').next()?.to_owned())),
         "commit": said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
         "versions": crates,
         "quick": quick,
     })
+}
+
+/// The kernel's version, without what its builders have added.
+fn kernel() -> String {
+    let release = said("uname", &["-r"]);
+    let digits = release.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(release.len());
+    match release[..digits].trim_end_matches('.') {
+        "" => release,
+        version => version.to_owned(),
+    }
 }
 
 /// What a command says on its first line.
@@ -102,7 +112,7 @@ pub(crate) fn page(figures: &Value) -> String {
         let _ = write!(page, "\n## {}\n\n{}\n\n", table.title, table.text.trim());
         detail(&mut page, results, table.kinds, table.columns);
     }
-    let _ = write!(page, "\n## What was to be shown\n\n");
+    let _ = write!(page, "\n## Targets, and what was reached\n\n{}\n", words::TARGETS);
     bars(&mut page, results);
     page.push_str(words::TAIL);
     page
@@ -272,7 +282,7 @@ fn shown(results: &Value, part: &str, entry: &Entry, figure: Figure) -> String {
 
 /// The ratios that memopool sets itself.
 fn bars(page: &mut String, results: &Value) {
-    page.push_str("| | bar | measured |\n|---|---|---|\n");
+    page.push_str("| | target | measured |\n|---|---|---|\n");
     for (what, part, us, other, bar) in words::BARS {
         let (Some(ours), Some(theirs)) = (fastest(results, part, us), fastest(results, part, other)) else {
             continue;

@@ -62,13 +62,13 @@ const LOOK_UP: &str = "\
 quick_cache looks up a typed key and clones an `Arc`, and Python's dictionary has the hash of its string at hand. \
 memopool encodes the arguments together with the \
 function's identity, so that one table serves all functions and the same key works on disk and in other processes, counts \
-the hit, and hands out a task. It is ahead of moka and foyer, which also keep an account of what is used. Who only wants a \
-look-up takes quick_cache";
+the hit, and hands out a task. It is ahead of moka and foyer, which also keep an account of what is used. If you only want a \
+look-up, take quick_cache";
 
 const WRITES: &str = "\
 one log of records that prove themselves needs no tree to be kept in order, but each value goes through the queue, a worker \
-and the writer's thread, is encoded and hashed twice (its key and its record), and can be found by other processes within \
-milliseconds. A database that gets everything in one transaction pays none of that, and has nothing if the process is \
+and the writer's thread, is encoded and hashed twice (its key and its record), and can be found by other processes as soon \
+as it is written. A database that gets everything in one transaction pays none of that, and has nothing if the process is \
 killed before its end. foyer and cacache never sync";
 
 const LARGE_WRITES: &str = "\
@@ -228,7 +228,7 @@ threads of rayon's ask for each of ten keys, one after the other while it runs (
         text: "\
 Computing and keeping results that are not there, until all of them are safe (`flush`, the last commit, `close`), on all \
 cores: 50 000 of 100 B, 1 000 of 64 KiB, 100 of 1 MiB. The peers that make a file, or a transaction, for each entry get fewer of \
-them: diskcache a tenth, cacache a twentieth, `cached` and joblib a fiftieth (of 1 MiB: 10, 5, 2, 2). What is safe differs. memopool: against a kill within milliseconds, \
+them: diskcache a tenth, cacache a twentieth, `cached` and joblib a fiftieth (of 1 MiB: 10, 5, 2, 2). What is safe differs. memopool: against a kill as soon as it is written, which is within milliseconds while the disk keeps up; \
 against a power loss at the flush, or after each batch with `Sync::EachBatch`. redb, LMDB: both at each commit, nothing before \
 it. `cached`: both at each entry. foyer, cacache, diskcache, joblib: against a kill only.",
         kinds: &[Kind::Disk, Kind::Floor],
@@ -270,8 +270,13 @@ pub(crate) const BARS: &[(&str, &str, &str, &str, f64)] = &[
     ("100 000 warm results, fresh process", "read", "memopool-disk", "diskcache", 20.0),
 ];
 
+/// What stands above the targets.
+pub(crate) const TARGETS: &str = "\
+These are the project's own targets.
+";
+
 pub(crate) const TAIL: &str = "
-Why what is missed is missed. A result of 100 B costs several microseconds of CPU on its way through the pool (see \"CPU each\"):
+Why targets were missed. A result of 100 B costs several microseconds of CPU on its way through the pool (see \"CPU each\"):
 its key is encoded and hashed, it is claimed among processes, queued, run, kept in memory, encoded, hashed and indexed. That
 is as much as a database computes for it, which then waits for its syncs besides; to be ten times as fast would need a
 cheaper way to the log than a task for each result. At 64 KiB and more, encoding, hashing and copying take longer than the
@@ -286,7 +291,7 @@ is less than a `pread` and a BLAKE3 hash of 1 KiB, which every hit pays here.
 - **cached**: the shortest way to cache a function in one process: an attribute, no pool. Stores to choose from, Redis among
   them; `result_fallback` serves the last good value when a refresh fails.
 - **memoize**: one attribute, almost no dependencies.
-- **a map of `OnceLock`s**: twenty lines of std. It grows without end, and a failure is nobody's but who ran it.
+- **a map of `OnceLock`s**: twenty lines of std. It grows without end, and a failure is shared with nobody.
 - **foyer**: made for async services with caches far larger than memory: admission filters, throttled devices, io_uring, an
   async interface throughout. Within one process it shares errors and panics as memopool does.
 - **cacache**: content-addressed: equal contents are stored once, and can be fetched by their hash. Plain files, which any tool
