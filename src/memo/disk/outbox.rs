@@ -32,8 +32,8 @@ use crate::sync::{Arc, Condvar, Mutex, now};
 const LOAD_BYTES: u64 = 4 << 20;
 const LOAD_ENTRIES: usize = 4096;
 
-/// While more loads wait it is not noted why runs failed: a disk that does not keep up is not to fill the memory with that.
-const MOST_NOTED: usize = 4;
+/// While more notes wait it is not noted why runs fail: a disk that does not keep up is not to fill the memory with that.
+const MOST_NOTES: usize = 4 * LOAD_ENTRIES;
 
 /// So many bytes are worth a batch: no more need to gather.
 const MUCH: u64 = 1 << 20;
@@ -66,6 +66,8 @@ struct State {
     /// Emptied, to be filled again.
     spare: Option<Load>,
     waits: Waits,
+    /// How many notes wait.
+    notes: usize,
     /// Somebody can't wait.
     urgent: bool,
     /// How many are held back.
@@ -144,7 +146,11 @@ impl Outbox {
         if state.closed {
             return false;
         }
-        add(state.open(self.load_bytes));
+        let load = state.open(self.load_bytes);
+        let before = load.notes.len();
+        add(load);
+        let noted = load.notes.len() - before;
+        state.notes += noted;
         state.urgent |= urgent;
         let calls = state.calls_writer();
         drop(state);
@@ -154,10 +160,11 @@ impl Outbox {
         true
     }
 
-    /// As [`send`](Self::send), unless so much waits that nobody will miss it.
+    /// As [`send`](Self::send), unless so many wait that nobody will miss one.
     pub(super) fn note(&self, note: Note) -> bool {
-        let is_much = self.state.lock().loads.len() > MOST_NOTED;
-        !is_much && self.send(false, |load| load.notes.push(note))
+        // (Some more, where several come at once.)
+        let room = self.state.lock().notes < MOST_NOTES;
+        room && self.send(false, |load| load.notes.push(note))
     }
 
     /// No more is taken. What waits is still to be written.
@@ -192,6 +199,7 @@ impl Outbox {
         state.waits = Waits::Not;
         match state.loads.pop_front() {
             Some(mut load) => {
+                state.notes -= load.notes.len();
                 state.writing = std::mem::take(&mut load.known);
                 Some(load)
             }
