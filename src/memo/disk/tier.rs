@@ -198,10 +198,12 @@ impl Tier {
         self.shared.disk.spill == Spill::OnEvict
     }
 
-    /// Whether this one is: it is not there already, nothing is known that it could be older than, and it is worth trying.
+    /// Whether this one is: it is not there already, nor on its way, nothing is known that it could be older than, and it is
+    /// worth trying.
     pub(crate) fn takes_evicted_of(&self, key: &[u8; 32], function: &[u8]) -> bool {
         let store = self.shared.store();
-        !store.knows(key) && store.admits(key, function, self.shared.opened()) && self.shared.tries()
+        let known = store.knows(key) || self.shared.outbox.get(key).is_some();
+        !known && store.admits(key, function, self.shared.opened()) && self.shared.tries()
     }
 
     /// Where a value is encoded.

@@ -3,7 +3,6 @@
 use std::thread;
 
 use super::*;
-use crate::Disk;
 use crate::memo::disk::put::Put;
 use crate::memo::disk::store::Store;
 use crate::memo::disk::tier::Tier;
@@ -11,6 +10,7 @@ use crate::memo::history::Fate;
 use crate::sync::Condvar;
 use crate::testing::{Faults, Op};
 use crate::watchdog::within;
+use crate::{Disk, Spill};
 
 /// Where the writer stays when it first tells of a failure, until it is let go.
 #[derive(Default)]
@@ -164,5 +164,39 @@ fn why_runs_failed_does_not_pile_up_while_nobody_can_write() {
         tier.put(put(&tier, 2));
         tier.flush().expect("all is well");
         assert!(tier.knows(&[2; 32]));
+    });
+}
+
+#[test]
+fn what_is_on_its_way_is_not_written_again() {
+    // A small memory pushes a result out, has it back before it is written, and pushes it out again: it is written twice.
+    within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
+        let at_gate = Arc::clone(&gate);
+        let listener = move |event: &Event<'_>| {
+            if let Event::StoreRecovered = event {
+                at_gate.arrive();
+            }
+        };
+        let disk = Disk::new(dir.path().join("cache")).spill(Spill::OnEvict).faults(&faults);
+        let tier = Tier::open(disk, Some(Arc::new(listener)), "test").expect("a directory");
+        faults.fail_nth(Op::Write, 1);
+        tier.put(put(&tier, 1));
+        assert!(tier.flush().is_err());
+        while !gate.state.lock().0 {
+            tier.put(put(&tier, 2));
+            thread::yield_now();
+        }
+        // The writer is held.
+        let evicted = Put::of(3, tier.permit_evicted([3; 32]), crate::Pool::new().engine.any_tally());
+        let function = evicted.function;
+        assert!(tier.takes_evicted_of(&[3; 32], &function));
+        tier.put(evicted);
+        let again = tier.takes_evicted_of(&[3; 32], &function);
+        gate.open();
+        assert!(!again);
+        tier.flush().expect("all is well");
+        assert!(!tier.takes_evicted_of(&[3; 32], &function));
     });
 }
