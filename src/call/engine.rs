@@ -140,7 +140,7 @@ impl Engine {
     }
 
     /// For tests of what only needs one.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "testing"))]
     pub(crate) fn any_tally(&self) -> Arc<Tally> {
         Arc::clone(&self.spawned)
     }

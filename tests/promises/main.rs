@@ -102,6 +102,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    #[cfg(feature = "testing")]
     fn is_open(&self) -> bool {
         *self.0.0.lock().expect("no panic under this lock")
     }
