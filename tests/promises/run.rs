@@ -1110,8 +1110,12 @@ fn cancelling_what_holds_the_last_handle_ends_the_pool() {
         let inside = pool.clone();
         let task = pool.spawn(move || drop(inside));
         drop(pool);
-        // The pool's end waits for the body that runs.
-        let opening = thread::spawn(move || gate.open());
+        // The pool's end waits for the body that runs: it goes on when the other is cancelled for certain.
+        let same = task.clone();
+        let opening = thread::spawn(move || {
+            until(|| same.is_cancelled());
+            gate.open();
+        });
         assert!(task.cancel());
         assert!(task.wait().unwrap_err().is_cancelled());
         opening.join().unwrap();
