@@ -7,73 +7,36 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::KeyRef;
 use super::deadline::Deadline;
-use super::engine::{Engine, Entry, Home, nanos};
+use super::engine::{Engine, Entry, nanos};
 use super::func::{Attempts, Core, Handle, Raised};
 use super::glance::as_any;
 use super::keep::Keep;
-use super::key::{Key, SlotKey};
-use super::polled::{self, Answer, BodyFuture, Sleeper};
-use super::retry::Course;
+use super::key::SlotKey;
+use super::origin::Origin;
+use super::polled::{self, Answer, BodyFuture};
 use super::storage::{self, Next, Stage};
 use crate::contain::contain;
 use crate::error::Error;
-use crate::event::{Event, Tally, count};
+use crate::event::{Event, count};
 use crate::flight::claim::Guard;
-use crate::flight::{AnyFlight, Flight, Keyed, Outcome};
+use crate::flight::{AnyFlight, Flight, Outcome};
 use crate::ids::add_up;
 use crate::memo::disk::payload::Meta;
-use crate::memo::disk::put::{Hold, Permit};
+use crate::memo::disk::put::Permit;
 use crate::memo::history::Fate;
-use crate::observe::Span;
 use crate::run::context::{self, Body, Entered, Frame};
 use crate::run::limit::Turn;
 use crate::run::wait_graph::Node;
 use crate::run::{Host, Runner, Ticket, Unit};
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, OnceLock, now};
-
-/// Which call a flight computes.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    /// `None`: a spawned closure.
-    pub(crate) key: Option<KeyRef>,
-    /// The key as the disk knows it: a hash, made once.
-    pub(super) digest: OnceLock<Key>,
-    pub(crate) tally: Arc<Tally>,
-    pub(super) home: Arc<Home>,
-    /// The outcome was not computed, but read from disk.
-    pub(crate) from_disk: AtomicBool,
-    pub(crate) course: Course,
-    pub(crate) sleeper: Sleeper,
-    /// Its claim among the processes of the directory.
-    pub(crate) hold: Hold,
-    /// Opened where it was submitted, entered where it runs.
-    pub(crate) span: Span,
-}
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, now};
 
 /// A flight of this crate's calls.
 pub(crate) type CallFlight<R> = Flight<Origin, R, Run<R>>;
 
 /// A leader's guard over it.
 pub(super) type Lead<R> = Guard<SlotKey, Entry, AnyFlight, Arc<CallFlight<R>>>;
-
-impl Keyed for Origin {
-    type Key = SlotKey;
-
-    fn key(&self) -> Option<&SlotKey> {
-        self.key.as_ref().map(|key| &key.slot)
-    }
-
-    fn ended(&self) {
-        self.hold.end();
-    }
-
-    fn over(&self) {
-        drop(self.hold.take());
-    }
-}
 
 /// See the [module](self).
 pub(crate) struct Run<R: 'static> {
@@ -389,50 +352,6 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 /// What a thread knows while it runs a body, or its callbacks.
 pub(super) fn frame<R: Send + Sync + 'static>(flight: &Arc<CallFlight<R>>) -> Frame {
     Frame { body: Arc::clone(flight) as _, span: flight.origin.span.clone(), polled: false }
-}
-
-impl Engine {
-    pub(super) fn note(&self, origin: &Origin, fate: Fate) {
-        if let Some(key) = &origin.key {
-            self.history.note(key.slot.hash(), fate);
-        }
-    }
-}
-
-impl Origin {
-    pub(super) fn new(key: Option<KeyRef>, tally: &Arc<Tally>, engine: &Engine) -> Origin {
-        let span = Span::of_run(tally.name, key.as_ref());
-        Origin {
-            key,
-            digest: OnceLock::new(),
-            tally: Arc::clone(tally),
-            home: Arc::clone(&engine.home),
-            from_disk: AtomicBool::new(false),
-            course: Course::default(),
-            sleeper: Sleeper::default(),
-            hold: Hold::default(),
-            span,
-        }
-    }
-
-    /// The key as the disk knows it.
-    pub(super) fn digest(&self) -> Option<&[u8; 32]> {
-        let key = self.key.as_ref()?;
-        Some(self.digest.get_or_init(|| key.key()).as_bytes())
-    }
-
-    /// What runs its pool's jobs.
-    pub(crate) fn runner(&self) -> &Arc<Runner> {
-        &self.home.runner
-    }
-
-    /// `name(#short-key)`, or the name alone.
-    pub(crate) fn label(&self) -> String {
-        match &self.key {
-            Some(key) => format!("{}(#{})", self.tally.name, key.key().short()),
-            None => self.tally.name.to_owned(),
-        }
-    }
 }
 
 impl<R: Send + Sync + 'static> Unit for CallFlight<R> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::execute::Origin;
 use crate::error::Error;
 use crate::memo::disk::record::Needs;
 use crate::memo::history::Fate;
@@ -103,15 +102,6 @@ impl Explain {
     /// Whether no run would be started.
     pub fn is_hit(&self) -> bool {
         matches!(self, Explain::InMemory | Explain::OnDisk | Explain::InFlight)
-    }
-}
-
-impl Origin {
-    /// Its call was withdrawn before it ran.
-    pub(crate) fn never_ran(&self) {
-        if let Some(engine) = self.home.engine.upgrade() {
-            engine.note(self, Fate::GivenUp);
-        }
     }
 }
 

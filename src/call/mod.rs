@@ -5,7 +5,7 @@
 //! 3. [`key`] — arguments as canonical bytes.
 //! 4. [`engine`] — the stages of one pool side by side, and the entries of its slot table.
 //! 5. [`hit`] — a submission that finds its value; [`glance`] one whose result the disk has at hand.
-//! 6. [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
+//! 6. [`origin`] — which call a run computes; [`execute`] — one run, from its job to its last callback; [`deadline`] what ends it early; [`keep`] what is kept.
 //! 7. [`launch`] — from a claimed slot to a queued job.
 //! 8. [`storage`] — what a run does with the disk; [`format`] how results become bytes.
 //! 9. [`explain`] — what submitting a call would find, and why.
@@ -41,6 +41,7 @@ pub(crate) mod key;
 mod launch;
 mod limit;
 pub(crate) mod named;
+mod origin;
 pub(crate) mod polled;
 #[cfg(feature = "report")]
 mod record;
@@ -70,7 +71,7 @@ use crate::sync::{Arc, OnceLock};
 use crate::task::{Source, Task};
 pub use boxed::BoxedArgs;
 use engine::{Engine, Entry};
-use execute::{CallFlight, Origin};
+use execute::CallFlight;
 pub use explain::Explain;
 use func::{Encode, Handle, Start};
 use glance::Glance;
@@ -78,6 +79,7 @@ use hit::{Found, as_outcome};
 use identity::Identity;
 use key::{EncodeError, Encoder, Key, SlotKey};
 use launch::Launch;
+use origin::Origin;
 pub(crate) use spawn::spawn;
 pub(crate) use storage::Eager;
 use storage::Stage;

@@ -1,9 +1,9 @@
 //! Closures that run once and are not remembered: a run without a key.
 
 use super::engine::Engine;
-use super::execute::Origin;
 use super::launch::Launch;
 use super::new_flight;
+use super::origin::Origin;
 use super::polled::Answer;
 use super::storage::Stage;
 use crate::error::Error;

@@ -44,7 +44,8 @@
 //!   (What is shown as one byte string, as `serde_bytes` does, is as fast anywhere.)
 //! - Arguments follow each other without a frame ([`Encoder::arg`]: their number is part of the function) or as the one
 //!   value that they are ([`Encoder::args`]). In the place of one that is [ignored](Encoder::ignored) stands `00`, with which no
-//!   value begins: so which of them are ignored is part of the key, and nothing else of the function says it. Serializers see `is_human_readable() == false`.
+//!   value begins: so which of them are ignored is part of the key, and nothing else of the function says it. Serializers see
+//!   `is_human_readable() == false`.
 
 use std::any::Any;
 use std::fmt;

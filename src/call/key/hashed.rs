@@ -18,7 +18,8 @@ const NAME: &str = "#hashed";
 /// A large argument that is hashed once, however many calls it is handed on to.
 ///
 /// Each call hashes its arguments, and a pipeline that hands one text from step to step hashes it at each of them, hits
-/// included. In a `Hashed` it brings its digest along: made when it first becomes part of a key, and shared by all clones. The key has the digest in place of the value, so it is not the key that the bare value would give.
+/// included. In a `Hashed` it brings its digest along: made when it first becomes part of a key, and shared by all clones. The
+/// key has the digest in place of the value, so it is not the key that the bare value would give.
 ///
 /// The value is shared and not to be changed (through a `Mutex`, say): its key would still be that of before. It is cheap to clone,
 /// reads as a `&T`, and is a good parameter type: `fn lex(text: &Hashed<str>)`. Its `Serialize` writes the digest alone, so
