@@ -140,17 +140,32 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a note, a version or a flush, which is `urgent`. `false`: the writer has ended.
+    /// Takes a version, a flush (which is `urgent`), or word of what was written by hand. `false`: the writer has ended.
     pub(super) fn send(&self, urgent: bool, add: impl FnOnce(&mut Load)) -> bool {
+        self.change(urgent, |state| {
+            add(state.open(self.load_bytes));
+            true
+        })
+    }
+
+    /// Takes a note, unless so many wait that nobody will miss one, or the writer has ended.
+    pub(super) fn note(&self, note: Note) -> bool {
+        self.change(false, |state| {
+            let room = state.notes < MOST_NOTES;
+            if room {
+                state.notes += 1;
+                state.open(self.load_bytes).notes.push(note);
+            }
+            room
+        })
+    }
+
+    /// Adds something, if `add` does, and wakes the writer where it is to know.
+    fn change(&self, urgent: bool, add: impl FnOnce(&mut State) -> bool) -> bool {
         let mut state = self.state.lock();
-        if state.closed {
+        if state.closed || !add(&mut state) {
             return false;
         }
-        let load = state.open(self.load_bytes);
-        let before = load.notes.len();
-        add(load);
-        let noted = load.notes.len() - before;
-        state.notes += noted;
         state.urgent |= urgent;
         let calls = state.calls_writer();
         drop(state);
@@ -158,13 +173,6 @@ impl Outbox {
             self.called.notify_one();
         }
         true
-    }
-
-    /// As [`send`](Self::send), unless so many wait that nobody will miss one.
-    pub(super) fn note(&self, note: Note) -> bool {
-        // (Some more, where several come at once.)
-        let room = self.state.lock().notes < MOST_NOTES;
-        room && self.send(false, |load| load.notes.push(note))
     }
 
     /// No more is taken. What waits is still to be written.
