@@ -769,63 +769,44 @@ fn block_in_place_inside_another_pools_body_is_replaced_in_that_pool() {
     });
 }
 
+/// A body of a pool at its cap waits for one of another pool, which does `meanwhile` to the first and then waits for what is queued
+/// there.
+fn wait_across_pools(meanwhile: fn(&Pool)) {
+    for round in 0..200 {
+        let capped = build(Pool::builder().threads(1).max_os_threads(1));
+        let other = pool(1);
+        let task = capped.spawn({
+            let (capped, other) = (capped.clone(), other.clone());
+            move || {
+                let queued = capped.spawn(|| 1_u64);
+                let back = other.spawn(move || {
+                    (0..round * 10).for_each(|_| thread::yield_now());
+                    meanwhile(&capped);
+                    queued.wait().map(|n| *n)
+                });
+                match back.wait() {
+                    Ok(result) => result.as_ref().clone(),
+                    Err(error) => Err(error),
+                }
+            }
+        });
+        match &*task.wait().unwrap() {
+            Ok(n) => assert_eq!(*n, 1),
+            Err(error) => assert!(error.is_full(), "{error}"),
+        }
+    }
+}
+
 /// A pool at its cap waits for another pool that waits for it: neither sees that no thread is left.
 #[test]
 fn no_thread_left_is_noticed_across_pools() {
-    in_time(|| {
-        for round in 0..200 {
-            let capped = build(Pool::builder().threads(1).max_os_threads(1));
-            let other = pool(1);
-            let task = capped.spawn({
-                let (capped, other) = (capped.clone(), other.clone());
-                move || {
-                    let queued = capped.spawn(|| 1_u64);
-                    let back = other.spawn(move || {
-                        (0..round * 10).for_each(|_| thread::yield_now());
-                        queued.wait().map(|n| *n)
-                    });
-                    match back.wait() {
-                        Ok(result) => result.as_ref().clone(),
-                        Err(error) => Err(error),
-                    }
-                }
-            });
-            match &*task.wait().unwrap() {
-                Ok(n) => assert_eq!(*n, 1),
-                Err(error) => assert!(error.is_full(), "{error}"),
-            }
-        }
-    });
+    in_time(|| wait_across_pools(|_| {}));
 }
 
 /// The same, when somebody has set the pool's width meanwhile: that it has no thread is forgotten.
 #[test]
 fn no_thread_left_is_noticed_after_a_resize() {
-    in_time(|| {
-        for round in 0..200 {
-            let capped = build(Pool::builder().threads(1).max_os_threads(1));
-            let other = pool(1);
-            let task = capped.spawn({
-                let (capped, other) = (capped.clone(), other.clone());
-                move || {
-                    let queued = capped.spawn(|| 1_u64);
-                    let back = other.spawn(move || {
-                        (0..round * 10).for_each(|_| thread::yield_now());
-                        capped.resize(1).unwrap();
-                        queued.wait().map(|n| *n)
-                    });
-                    match back.wait() {
-                        Ok(result) => result.as_ref().clone(),
-                        Err(error) => Err(error),
-                    }
-                }
-            });
-            match &*task.wait().unwrap() {
-                Ok(n) => assert_eq!(*n, 1),
-                Err(error) => assert!(error.is_full(), "{error}"),
-            }
-        }
-    });
+    in_time(|| wait_across_pools(|capped| capped.resize(1).unwrap()));
 }
 
 /// A body drops a future that it does not want any more, and goes on: its thread still counts as blocked, so that the pool

@@ -89,6 +89,26 @@ fn both_of_two_flushes_at_once_tell_what_failed() {
     });
 }
 
+/// A tier whose writer is held at the gate: it tells that the disk works again.
+fn held(disk: Disk) -> (Arc<Tier>, Arc<Gate>) {
+    let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
+    let at_gate = Arc::clone(&gate);
+    let listener = move |event: &Event<'_>| {
+        if let Event::StoreRecovered = event {
+            at_gate.arrive();
+        }
+    };
+    let tier = Tier::open(disk.faults(&faults), Some(Arc::new(listener)), "test").expect("a directory");
+    faults.fail_nth(Op::Write, 1);
+    tier.put(put(&tier, 1));
+    assert!(tier.flush().is_err());
+    while !gate.state.lock().0 {
+        tier.put(put(&tier, 2));
+        thread::yield_now();
+    }
+    (tier, gate)
+}
+
 /// How many of the ten results of the test below another pool finds.
 fn found(dir: &std::path::Path) -> usize {
     let other = Tier::open(Disk::new(dir), None, "other").expect("a directory");
@@ -101,23 +121,8 @@ fn who_flushes_or_ends_it_while_another_ends_it_waits_as_well() {
     within(Duration::from_secs(60), || {
         let dir = tempfile::tempdir().expect("room");
         let path = dir.path().join("cache");
-        let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
-        let at_gate = Arc::clone(&gate);
-        let listener = move |event: &Event<'_>| {
-            if let Event::StoreRecovered = event {
-                at_gate.arrive();
-            }
-        };
-        let disk = Disk::new(&path).faults(&faults);
-        let tier = Tier::open(disk, Some(Arc::new(listener)), "test").expect("a directory");
-        faults.fail_nth(Op::Write, 1);
-        tier.put(put(&tier, 1));
-        assert!(tier.flush().is_err());
-        while !gate.state.lock().0 {
-            tier.put(put(&tier, 2));
-            thread::yield_now();
-        }
-        // The writer is held: this waits.
+        let (tier, gate) = held(Disk::new(&path));
+        // This waits.
         (100..110).for_each(|n| tier.put(put(&tier, n)));
         let (send, receive) = std::sync::mpsc::channel();
         let start = |what: fn(&Tier)| {
@@ -172,23 +177,7 @@ fn what_is_on_its_way_is_not_written_again() {
     // A small memory pushes a result out, has it back before it is written, and pushes it out again: it is written twice.
     within(Duration::from_secs(60), || {
         let dir = tempfile::tempdir().expect("room");
-        let (faults, gate) = (Faults::new(), Arc::new(Gate::default()));
-        let at_gate = Arc::clone(&gate);
-        let listener = move |event: &Event<'_>| {
-            if let Event::StoreRecovered = event {
-                at_gate.arrive();
-            }
-        };
-        let disk = Disk::new(dir.path().join("cache")).spill(Spill::OnEvict).faults(&faults);
-        let tier = Tier::open(disk, Some(Arc::new(listener)), "test").expect("a directory");
-        faults.fail_nth(Op::Write, 1);
-        tier.put(put(&tier, 1));
-        assert!(tier.flush().is_err());
-        while !gate.state.lock().0 {
-            tier.put(put(&tier, 2));
-            thread::yield_now();
-        }
-        // The writer is held.
+        let (tier, gate) = held(Disk::new(dir.path().join("cache")).spill(Spill::OnEvict));
         let evicted = Put::of(3, tier.permit_evicted([3; 32]), crate::Pool::new().engine.any_tally());
         let function = evicted.function;
         assert!(tier.takes_evicted_of(&[3; 32], &function));
