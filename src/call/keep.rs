@@ -6,14 +6,14 @@
 use std::any::Any;
 use std::time::Duration;
 
-use super::engine::{Entry, nanos};
+use super::engine::{Engine, Entry, nanos};
 use super::execute::{Bench, Lead};
 use super::format::KeptError;
 use super::func::{Core, Weigh};
 use super::storage::{self, Kept, Unkept};
 use crate::config::MIN_WEIGHT;
 use crate::contain::contain;
-use crate::event::Event;
+use crate::event::{Event, Tally};
 use crate::flight::Outcome;
 use crate::memo::disk::payload::Packed;
 use crate::memo::disk::put::Permit;
@@ -99,45 +99,10 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
             self.engine.note(origin, Fate::Cheap);
             return keep;
         }
-        let mut bytes = None;
-        if let (Some(disk), Some(format)) = (self.disk_for(core, permit), &core.format) {
-            storage::announce(self.engine, disk, core, &origin.tally);
-            let doubtful = permit.is_some_and(Permit::is_doubtful);
-            let checked = !doubtful && origin.tally.checked.load(Ordering::Relaxed);
-            match storage::encode(disk, format, value, checked) {
-                Ok(kept) => {
-                    // What was streamed to a file was not read back.
-                    if let Packed::Bytes { .. } = kept.packed {
-                        origin.tally.checked.store(true, Ordering::Relaxed);
-                    }
-                    bytes = Some(kept.encoded.bytes);
-                    keep.kept = Some(kept);
-                }
-                Err(unkept) => {
-                    if let Unkept::Unfit(_, written) = &unkept {
-                        bytes = Some((*written).max(size_of::<R>() as u64));
-                    }
-                    unkept.tell(disk, &origin.tally);
-                }
-            }
-        }
-        let (fate, reason) = match weight_of(self.core, Some(value), bytes) {
-            Ok(weight) if self.engine.memory.fits(weight) => {
-                keep.weight = Some(weight);
-                return keep;
-            }
-            Ok(_) if keep.kept.is_some() => return keep,
-            Ok(weight) => (
-                Fate::TooLarge,
-                format!(
-                    "it weighs {weight} bytes, more than the whole memory of {}; give the pool more `memory`",
-                    self.engine.memory.bound()
-                ),
-            ),
-            Err(reason) => (Fate::NotWeighed, reason),
-        };
-        self.engine.note(origin, fate);
-        self.engine.emit(&Event::NotStored { function: self.name(), reason: &reason });
+        let disk = self.disk_for(core, permit);
+        let doubtful = permit.is_some_and(Permit::is_doubtful);
+        let hash = origin.key.as_ref().map_or(0, |key| key.slot.hash());
+        (keep.weight, keep.kept) = place(self.engine, core, &origin.tally, hash, value, disk, doubtful);
         keep
     }
 
@@ -170,11 +135,62 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
 
     /// When what is computed now expires.
     fn expires(&self) -> u64 {
-        match self.core.and_then(|core| core.ttl) {
-            None => 0,
-            Some(ttl) => self.engine.now().saturating_add(nanos(ttl)).max(1),
+        self.core.map_or(0, |core| expires(self.engine, core))
+    }
+}
+
+/// When a result of that function expires that is there now; 0: never.
+pub(super) fn expires<R>(engine: &Engine, core: &Core<R>) -> u64 {
+    core.ttl.map_or(0, |ttl| engine.now().saturating_add(nanos(ttl)).max(1))
+}
+
+/// How a value is to be kept: its weight, if it fits into memory; its bytes, if it goes to the `disk` now. If neither, the listener
+/// is told why. `doubtful`: a record of it could not be decoded. `hash`: of its key.
+pub(super) fn place<R: Send + Sync + 'static>(
+    engine: &Engine,
+    core: &Core<R>,
+    tally: &Tally,
+    hash: u64,
+    value: &R,
+    disk: Option<&Tier>,
+    doubtful: bool,
+) -> (Option<u64>, Option<Kept>) {
+    let (mut bytes, mut kept) = (None, None);
+    if let (Some(disk), Some(format)) = (disk, &core.format) {
+        storage::announce(engine, disk, core, tally);
+        let checked = !doubtful && tally.checked.load(Ordering::Relaxed);
+        match storage::encode(disk, format, value, checked) {
+            Ok(encoded) => {
+                // What was streamed to a file was not read back.
+                if let Packed::Bytes { .. } = encoded.packed {
+                    tally.checked.store(true, Ordering::Relaxed);
+                }
+                bytes = Some(encoded.encoded.bytes);
+                kept = Some(encoded);
+            }
+            Err(unkept) => {
+                if let Unkept::Unfit(_, written) = &unkept {
+                    bytes = Some((*written).max(size_of::<R>() as u64));
+                }
+                unkept.tell(disk, tally);
+            }
         }
     }
+    let (fate, reason) = match weight_of(Some(core), Some(value), bytes) {
+        Ok(weight) if engine.memory.fits(weight) => return (Some(weight), kept),
+        Ok(_) if kept.is_some() => return (None, kept),
+        Ok(weight) => (
+            Fate::TooLarge,
+            format!(
+                "it weighs {weight} bytes, more than the whole memory of {}; give the pool more `memory`",
+                engine.memory.bound()
+            ),
+        ),
+        Err(reason) => (Fate::NotWeighed, reason),
+    };
+    engine.history.note(hash, fate);
+    engine.emit(&Event::NotStored { function: tally.name, reason: &reason });
+    (None, kept)
 }
 
 /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.

@@ -36,6 +36,7 @@ pub(crate) mod generated;
 mod glance;
 mod hit;
 pub(crate) mod identity;
+pub(crate) mod insert;
 mod keep;
 pub(crate) mod key;
 mod launch;

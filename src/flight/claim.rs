@@ -17,6 +17,7 @@
 //! | `Running(g)` | `Done(g)` | the guard of `g`, if the slot still is `g` ([`Guard::publish`]) |
 //! | `Running(g)` | none | the guard of `g`, if the slot still is `g` ([`Guard::fail`], or its drop) |
 //! | none | `Done` of a new generation | who found the result elsewhere, if nothing was ended meanwhile ([`Table::adopt`]) |
+//! | anything | `Done` of a new generation | who was given the result ([`Table::give`]) |
 //! | anything | none | `forget`, `clear` ([`Table::remove`], [`Table::drain`]) |
 //! | `Done(g)` | none | eviction, if the slot still is `g` ([`Table::evict`]) |
 //!
@@ -144,6 +145,18 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
         });
         drop(displaced);
         entry.map_or(Ok(generation), Err)
+    }
+
+    /// Keeps what was found elsewhere, whatever is there: the generation before ends. Gives the new one.
+    pub(crate) fn give(&self, key: K, entry: E) -> (u64, Displaced<E, F>) {
+        self.end();
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        self.slots.update(key, |_| (Change::Put(Slot { generation, state: State::Done(entry) }), generation))
+    }
+
+    /// No generation that begins later has a lower number.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.generations.load(Ordering::Relaxed)
     }
 
     /// Leads whatever is there: the generation before ends.

@@ -1,7 +1,8 @@
-//! What a pool keeps: asked for, explained, forgotten, written.
+//! What a pool keeps: asked for, given, explained, forgotten, written.
 
 use super::Pool;
 use crate::Func;
+use crate::call::insert::Batch;
 use crate::call::{Call, Explain};
 use crate::error::Error;
 use crate::sync::Arc;
@@ -23,6 +24,97 @@ impl Pool {
     /// ```
     pub fn get<A, R: Send + Sync + 'static>(&self, call: &Call<A, R>) -> Option<Arc<R>> {
         call.get(&self.engine)
+    }
+
+    /// Keeps a value as the result of a call, as if it had been computed just now: in memory at once, and on disk as computed
+    /// ones are (see [`Disk::spill`](crate::Disk::spill)). For what is known from elsewhere: another cache, a batch interface, a
+    /// fixture. With [`insert_all`](Self::insert_all) many go to the disk at once.
+    ///
+    /// It takes the place of what was kept before, here and in the directory. A run in flight, here or in another process, goes
+    /// on for those who wait for it, but is not kept. The value expires as computed ones do (`ttl`), and is kept even if it would
+    /// have been too cheap for `cost_above`. Nothing is counted as submitted or computed, and hits on it save no time that is known.
+    ///
+    /// That it can't be written, or does not fit anywhere, is no error here, as with computed values: the listener is told, and
+    /// [`flush`](Self::flush) says so. Whoever inserts faster than the disk takes it is held back, for up to a second.
+    ///
+    /// # Errors
+    ///
+    /// [`is_invalid`](Error::is_invalid) if the arguments can't be encoded, [`is_shutdown`](Error::is_shutdown) after
+    /// [`shutdown`](Self::shutdown): then nothing is kept. [`is_store`](Error::is_store) if the directory has an older result,
+    /// or somebody computes one, and it could not be told to forget that: when the new one has left the memory, the older one
+    /// may be found again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use memopool::{Func, Pool};
+    /// let size_of = Func::new("size_of", |path: String| std::fs::metadata(path).map_or(0, |file| file.len()));
+    /// let pool = Pool::new();
+    /// pool.insert(&size_of.call("large.bin".into()), 1 << 30)?; // from a listing, say
+    /// assert_eq!(*pool.run(size_of.call("large.bin".into()))?, 1 << 30);
+    /// assert_eq!(pool.stats().computed, 0);
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn insert<A, R: Send + Sync + 'static>(
+        &self,
+        call: &Call<A, R>,
+        value: impl Into<Arc<R>>,
+    ) -> Result<(), Error> {
+        call.insert(&self.engine, &value.into())
+    }
+
+    /// Keeps many values as the results of their calls, on disk: to fill a directory with what is known already. As
+    /// [`insert`](Self::insert), but for this:
+    ///
+    /// - They are written at once, 1 024 at a time (or a mebibyte), whatever `spill` says: when this returns, all of them can be
+    ///   read by every process, and a kill costs none. (A power loss may: see [`flush`](Self::flush).)
+    /// - They are not kept in memory, which is for what is asked for; what was there of the same calls is gone from it.
+    /// - One thread makes the keys and encodes the values, that of the caller; another, the writer, hashes and writes them. That
+    ///   takes about as long as it takes a database to write them in a single transaction (see `docs/compare.md`).
+    ///
+    /// Without a disk, and where results do not go there (`in_memory`, or values that can't be encoded), it inserts one after the
+    /// other into memory.
+    ///
+    /// # Errors
+    ///
+    /// The first one ends it. [`is_invalid`](Error::is_invalid) if arguments can't be encoded, and
+    /// [`is_shutdown`](Error::is_shutdown) when the pool ends meanwhile: the results before are kept.
+    /// [`is_store`](Error::is_store) if the directory can't be written to: then up to 3 072 of the last results may be missing,
+    /// and of their calls is kept what was kept before.
+    ///
+    /// # Panics
+    ///
+    /// If the iterator does; the results before are kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("memopool-doc-insert-all-{}", std::process::id()));
+    /// use memopool::{Pool, memo};
+    ///
+    /// #[memo]
+    /// fn population(city: &str) -> u64 {
+    ///     unimplemented!("asks a slow service for {city}")
+    /// }
+    ///
+    /// let table = [("Lagos", 15_946_000), ("Dhaka", 22_478_000)];
+    /// Pool::open(&dir)?.insert_all(table.map(|(city, people)| (population::call(city), people)))?;
+    /// let later = Pool::open(&dir)?; // in another process, on another day
+    /// assert_eq!(*later.run(population::call("Dhaka"))?, 22_478_000);
+    /// # drop(later);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), memopool::Error>(())
+    /// ```
+    pub fn insert_all<A, R: Send + Sync + 'static>(
+        &self,
+        results: impl IntoIterator<Item = (Call<A, R>, R)>,
+    ) -> Result<(), Error> {
+        let mut results = results.into_iter();
+        let mut batch = Batch::new(&self.engine, results.size_hint().0);
+        let added = results.try_for_each(|(call, value)| batch.add(&call, value));
+        // What came before the one that failed is kept.
+        let written = batch.finish();
+        added.and(written)
     }
 
     /// What submitting the call would find, and why. Nothing is computed; the disk may be read, as by [`get`](Self::get).

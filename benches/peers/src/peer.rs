@@ -22,7 +22,13 @@ pub(crate) trait Peer: Sync {
         keys.par_iter().for_each(|key| self.get(key, see));
     }
 
-    /// Returns when everything so far outlives the process.
+    /// Keeps values that are known already, where they outlive the process: in batches, one thread. Only of peers that
+    /// [can](CAN_STORE).
+    fn store(&self, _: Vec<(&String, Vec<u8>)>) {
+        unreachable!("this peer is not asked to");
+    }
+
+    /// Returns when everything so far outlives the process, and the power.
     fn flush(&self) {}
 }
 
@@ -96,6 +102,9 @@ pub(crate) const PEERS: &[Entry] = &[
     slow(50, python("joblib", "Python joblib.Memory", Kind::Disk)),
     entry("plain", "one file, written and synced", Kind::Floor, peers::plain::open),
 ];
+
+/// The peers that take values which they need not compute, many at a time.
+pub(crate) const CAN_STORE: &[&str] = &["memopool-disk", "redb", "lmdb", "redb-one", "lmdb-one", "plain"];
 
 /// The peer that the command line names.
 pub(crate) fn named(id: &str) -> Option<&'static Entry> {

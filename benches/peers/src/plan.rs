@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::child::Launcher;
-use crate::peer::{Entry, Kind, PEERS};
+use crate::peer::{CAN_STORE, Entry, Kind, PEERS};
 use crate::say;
 use crate::work::Task;
 
@@ -91,6 +91,15 @@ const PARTS: &[Part] = &[
         workload: "fill",
         kinds: &[Kind::Disk, Kind::Floor],
         count: 50_000,
+        length: 100,
+        threads: 0,
+        sleep: 0,
+    },
+    Part {
+        name: "store-100",
+        workload: "store",
+        kinds: &[Kind::Disk, Kind::Floor],
+        count: 100_000,
         length: 100,
         threads: 0,
         sleep: 0,
@@ -185,9 +194,12 @@ impl Plan {
         if !self.wants(part.name) {
             return Ok(());
         }
-        for round in 0..self.times(if part.workload == "fill" { DISK_ROUNDS } else { ROUNDS }) {
+        for round in 0..self.times(if part.kinds.contains(&Kind::Disk) { DISK_ROUNDS } else { ROUNDS }) {
             say(&format!("{}, round {}", part.name, round + 1));
             for entry in self.peers(part.kinds) {
+                if part.workload == "store" && !CAN_STORE.contains(&entry.id) {
+                    continue;
+                }
                 let dir = temporary()?;
                 let count =
                     self.scaled(if part.workload == "fill" { part.count / entry.slow } else { part.count });

@@ -92,6 +92,15 @@ pub(crate) fn perform(task: &Task) -> Result<serde_json::Value, String> {
             });
             json!({ "ns": each(ns), "cpu": cpu(), "runs": runs() })
         }
+        "store" => {
+            let entries = keys.iter().map(|key| (key, body::value(key))).collect();
+            let mut stored = 0.0;
+            let ns = timed(|| {
+                stored = timed(|| peer.store(entries));
+                peer.flush();
+            });
+            json!({ "ns": each(stored), "flushed": each(ns), "cpu": cpu() })
+        }
         "first" => {
             let ns = opening + timed(|| peer.get(&keys[keys.len() / 2], &touch));
             json!({ "ns": ns, "runs": runs() })

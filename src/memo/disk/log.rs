@@ -16,6 +16,7 @@
 //! `forget` and `forget_function` write a record of their own, without a payload, so that a rebuilt index forgets, too.
 //! `clear` deletes the segments.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
@@ -79,24 +80,40 @@ impl Store {
         {
             return self.append_large(put, large);
         }
-        let places = self.writing(LOCK_PATIENCE, |writing| {
-            let mut places = Vec::with_capacity(puts.len());
-            for (at, put) in puts.iter().enumerate() {
-                if let Some(next) = puts.get(at + 2 * AHEAD) {
-                    next.expect();
-                }
-                if let Some(next) = puts.get(at + AHEAD) {
-                    writing.index.expect(&next.permit.key);
-                }
-                if let Packed::Bytes { bytes, .. } = &put.packed
-                    && writing.admits(put)
-                {
-                    let len = record::record_len(bytes.len() as u64);
-                    places.push((at, Place { position: writing.reserve(len)?, len }));
-                }
-            }
-            Ok(places)
-        })?;
+        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts, false))?;
+        let written = self.write_runs(puts, &places)?;
+        self.writing(LOCK_PATIENCE, |writing| writing.publish_all(puts, &written))
+    }
+
+    /// Writes results that are newer than whatever is there, in one section under the lock: nothing comes between. What others
+    /// had reserved before is refused when they are done.
+    pub(crate) fn append_given(&self, puts: &[Put]) -> io::Result<()> {
+        if let [put] = puts
+            && let Packed::Large(large) = &put.packed
+        {
+            return self.append_large(put, large).map(drop);
+        }
+        self.writing(LOCK_PATIENCE, |writing| {
+            let places = writing.places(puts, true)?;
+            let written = self.write_runs(puts, &places)?;
+            writing.publish_all(puts, &written).map(drop)
+        })
+    }
+
+    /// Has the index made large enough for so many results more, where it would grow several times on the way.
+    pub(crate) fn expect(&self, results: u64) -> io::Result<()> {
+        if self.index().load_with(results) <= FULL {
+            return Ok(());
+        }
+        self.writing(LOCK_PATIENCE, |writing| writing.grow(results))
+    }
+
+    /// Writes records where places were taken for them. Gives those that were written.
+    fn write_runs<P: Borrow<Put>>(
+        &self,
+        puts: &[P],
+        places: &[(usize, Place)],
+    ) -> io::Result<Vec<(usize, Place)>> {
         let mut written = Vec::with_capacity(places.len());
         for run in places.chunk_by(|a, b| a.1.position.segment() == b.1.position.segment()) {
             match self.write_run(puts, run) {
@@ -106,19 +123,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let mut stored = Vec::with_capacity(written.len());
-        self.writing(LOCK_PATIENCE, |writing| {
-            for (at, place) in &written {
-                if let Some(next) = puts.get(at + AHEAD) {
-                    writing.index.expect(&next.permit.key);
-                }
-                if writing.publish(&puts[*at], *place)? {
-                    stored.push(*at);
-                }
-            }
-            Ok(())
-        })?;
-        Ok(stored)
+        Ok(written)
     }
 
     fn has_evicted(&self, run: &[(usize, Place)]) -> bool {
@@ -127,12 +132,13 @@ impl Store {
     }
 
     /// Writes records that lie one after the other.
-    fn write_run(&self, puts: &[Arc<Put>], run: &[(usize, Place)]) -> io::Result<()> {
+    fn write_run<P: Borrow<Put>>(&self, puts: &[P], run: &[(usize, Place)]) -> io::Result<()> {
         let [(_, first), ..] = run else { return Ok(()) };
         let mut gathered = Gathered { store: self, bytes: BUFFER.take(), at: first.position };
         let written = run.iter().try_for_each(|(at, place)| {
-            let put = &puts[*at];
-            if let Some(Packed::Bytes { bytes, .. }) = puts.get(at + AHEAD).map(|next| &next.packed) {
+            let put = puts[*at].borrow();
+            if let Some(Packed::Bytes { bytes, .. }) = puts.get(at + AHEAD).map(|next| &next.borrow().packed)
+            {
                 bytes.first().into_iter().for_each(prefetch);
             }
             let Packed::Bytes { bytes: payload, hash, .. } = &put.packed else { return Ok(()) };
@@ -314,6 +320,45 @@ thread_local! {
 }
 
 impl Writing<'_> {
+    /// Takes places for results; gives the numbers of those that are taken.
+    fn places<P: Borrow<Put>>(&mut self, puts: &[P], given: bool) -> io::Result<Vec<(usize, Place)>> {
+        let mut places = Vec::with_capacity(puts.len());
+        for (at, put) in puts.iter().enumerate() {
+            if let Some(next) = puts.get(at + 2 * AHEAD) {
+                next.borrow().expect();
+            }
+            if let Some(next) = puts.get(at + AHEAD).filter(|_| !given) {
+                self.index.expect(&next.borrow().permit.key);
+            }
+            let put = put.borrow();
+            if let Packed::Bytes { bytes, .. } = &put.packed
+                && (given || self.admits(put))
+            {
+                let len = record::record_len(bytes.len() as u64);
+                places.push((at, Place { position: self.reserve(len)?, len }));
+            }
+        }
+        Ok(places)
+    }
+
+    /// Tells the index of records that are written; gives the numbers of those that nothing newer is known of.
+    fn publish_all<P: Borrow<Put>>(
+        &mut self,
+        puts: &[P],
+        written: &[(usize, Place)],
+    ) -> io::Result<Vec<usize>> {
+        let mut stored = Vec::with_capacity(written.len());
+        for (at, place) in written {
+            if let Some(next) = puts.get(at + AHEAD) {
+                self.index.expect(&next.borrow().permit.key);
+            }
+            if self.publish(puts[*at].borrow(), *place)? {
+                stored.push(*at);
+            }
+        }
+        Ok(stored)
+    }
+
     /// Whether a result will be taken. To be asked before it gets its position: what lies in the log behind the record
     /// that forgets it would be found again when the index is lost.
     fn admits(&self, put: &Put) -> bool {
@@ -403,7 +448,7 @@ impl Writing<'_> {
     /// Tells the index of a record that is written. `false`: something newer is known meanwhile.
     fn publish(&mut self, put: &Put, place: Place) -> io::Result<bool> {
         if self.index.load() > FULL && !self.crowded {
-            match self.grow() {
+            match self.grow(0) {
                 // There is room, if not for much more. (Once in a section under the lock is enough.)
                 Err(_) if self.index.load() <= CROWDED => self.crowded = true,
                 grown => grown?,

@@ -23,6 +23,7 @@ mod current;
 pub(crate) mod dir;
 mod evict;
 pub(crate) mod functions;
+pub(crate) mod given;
 mod health;
 pub(crate) mod index;
 pub(crate) mod io;

@@ -24,6 +24,7 @@ use crossbeam_channel::Sender;
 use foldhash::fast::RandomState;
 
 use super::functions::Version;
+use super::given::Given;
 use super::put::{Note, Put};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, now};
@@ -92,6 +93,7 @@ pub(super) struct Load {
     pub(super) puts: Vec<Arc<Put>>,
     pub(super) notes: Vec<Note>,
     pub(super) versions: Vec<Version>,
+    pub(super) given: Vec<Given>,
     /// Something was written by hand that is to be made safe.
     pub(super) written: bool,
     /// Answered when everything before is safe. Nothing comes behind them: it is none of theirs.
@@ -114,6 +116,11 @@ impl Outbox {
             backlog,
             load_bytes: LOAD_BYTES.min(max_bytes / 16),
         }
+    }
+
+    /// A batch of more bytes could evict itself.
+    pub(super) fn load_bytes(&self) -> u64 {
+        self.load_bytes
     }
 
     /// Takes a result; gives it back if twice the backlog waits already, or the writer has ended.
@@ -332,7 +339,7 @@ impl Load {
 
     /// Whether there is something to be made safe, once it is written.
     pub(super) fn has_written(&self) -> bool {
-        self.written || !self.puts.is_empty()
+        self.written || !self.puts.is_empty() || !self.given.is_empty()
     }
 
     fn clear(&mut self) {

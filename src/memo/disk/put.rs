@@ -142,7 +142,7 @@ impl Put {
         }
     }
 
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         match &self.packed {
             Packed::Bytes { bytes, .. } => (record::HEADER + bytes.len()) as u64,
             Packed::Large(_) => record::HEADER as u64,

@@ -68,13 +68,17 @@ pub(super) fn rebuild(dir: &Dir, segments: &Segments, seal: &SealKey) -> io::Res
 }
 
 impl Writing<'_> {
-    /// Replaces the index by a larger one, as far as the bound of the directory allows.
-    pub(super) fn grow(&mut self) -> io::Result<()> {
+    /// Replaces the index by a larger one, as far as the bound of the directory allows. `expected`: so many results are about
+    /// to come.
+    pub(super) fn grow(&mut self, expected: u64) -> io::Result<()> {
         let store = self.store;
         let fits = |buckets: &u64| {
             *buckets <= index::MAX_BUCKETS && Index::file_len(*buckets) <= store.max_bytes / INDEX_SHARE
         };
-        let larger = [GROWTH, 2].map(|times| self.index.buckets() * times);
+        let buckets = self.index.buckets();
+        let times = (self.index.load_with(expected) / FULL).ceil() as u64;
+        let larger =
+            [times.next_power_of_two().max(GROWTH), GROWTH, 2].map(|times| buckets.saturating_mul(times));
         let Some(buckets) = larger.into_iter().find(fits) else { return Ok(()) };
         // The new one is written while the old one is there.
         self.make_room(&store.segments.ids()?, Index::file_len(buckets))?;

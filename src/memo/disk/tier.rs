@@ -18,6 +18,7 @@ use std::time::Instant;
 use super::claims::ClaimToken;
 use super::current::{Current, Stores};
 use super::functions::Version;
+use super::given::{self, Giving};
 use super::health::Health;
 use super::index::{Mark, Position};
 use super::outbox::Outbox;
@@ -174,6 +175,11 @@ impl Tier {
         Permit { key, began: self.shared.store().tail(), claim: Mutex::new(None), doubtful: false }
     }
 
+    /// For a value that is newer than whatever is there.
+    pub(crate) fn permit_given(&self, key: [u8; 32]) -> Permit {
+        Permit { key, began: Position::LAST, claim: Mutex::new(None), doubtful: false }
+    }
+
     /// For a value that leaves the memory: older than anything others have done since this pool came.
     pub(crate) fn permit_evicted(&self, key: [u8; 32]) -> Permit {
         Permit { key, began: self.shared.opened(), claim: Mutex::new(None), doubtful: false }
@@ -191,6 +197,17 @@ impl Tier {
             }
         };
         at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
+    }
+
+    /// Whether a result that was given to the pool is written at once. `older`: something is known of its key.
+    pub(crate) fn takes_given(&self, tally: &Tally, older: bool) -> bool {
+        let at_once = older || self.shared.disk.spill == Spill::OnInsert;
+        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
+    }
+
+    /// Whether there is a record of that key, or one is on its way.
+    pub(crate) fn has(&self, key: &[u8; 32]) -> bool {
+        self.knows(key) || self.shared.outbox.get(key).is_some()
     }
 
     /// Whether what leaves the memory is written.
@@ -233,6 +250,24 @@ impl Tier {
             return self.writer.wrote();
         }
         self.writer.put(Arc::new(put));
+    }
+
+    /// So many results are about to be [given](Self::give), at least.
+    pub(crate) fn expect(&self, results: u64) {
+        // If there is no room for that, it is made on the way, or that fails.
+        let _ = self.shared.store().expect(results.min(MOST_EXPECTED));
+    }
+
+    /// A batch of more bytes could evict itself.
+    pub(crate) fn largest_batch(&self) -> u64 {
+        self.shared.outbox.load_bytes()
+    }
+
+    /// Has results written that are newer than whatever is there: all of them, or none.
+    pub(crate) fn give(&self, puts: Vec<Put>) -> Giving {
+        let (given, giving) = given::given(puts);
+        self.writer.give(given);
+        giving
     }
 
     /// Waits while more is to be written than the backlog may have, for at most a second.
@@ -330,6 +365,9 @@ impl Tier {
     }
 }
 
+/// For so many results the index is made at once: more is said easily, and may never come.
+const MOST_EXPECTED: u64 = 1 << 20;
+
 /// A record of so many bytes is read and decoded in some microseconds, if it is in the page cache.
 const AT_HAND: u64 = 4 << 10;
 
@@ -365,14 +403,37 @@ impl Shared {
         drop(claims);
         match written {
             Ok(stored) => {
-                // Those that come together are mostly of one function, whose other figures the workers change.
-                for together in stored.chunk_by(|a, b| Arc::ptr_eq(&puts[*a].tally, &puts[*b].tally)) {
-                    let spilled = &puts[together[0]].tally.spilled;
-                    spilled.fetch_add(together.len() as u64, Ordering::Relaxed);
-                }
+                self.count_spilled(stored.iter().map(|at| &puts[*at].tally));
                 self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
             Err(error) => self.lost(by, &error),
+        }
+    }
+
+    /// Writes results that were given.
+    pub(super) fn give(&self, puts: &[Put]) -> Result<(), Error> {
+        match self.revived().and_then(|store| store.append_given(puts)) {
+            Ok(()) => {
+                self.count_spilled(puts.iter().map(|put| &put.tally));
+                self.write_works(puts.first().map(|put| &put.permit.key));
+                Ok(())
+            }
+            Err(error) => {
+                self.write_fails(&error);
+                Err(Error::store(error.to_string()))
+            }
+        }
+    }
+
+    fn count_spilled<'a>(&self, of: impl Iterator<Item = &'a Arc<Tally>>) {
+        // Those that come together are mostly of one function, whose other figures the workers change.
+        let mut of = of.peekable();
+        while let Some(tally) = of.next() {
+            let mut together = 1;
+            while of.next_if(|next| Arc::ptr_eq(next, tally)).is_some() {
+                together += 1;
+            }
+            tally.spilled.fetch_add(together, Ordering::Relaxed);
         }
     }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::functions::Version;
+use super::given::Given;
 use super::outbox::Load;
 use super::put::{Note, Put};
 use super::tier::Shared;
@@ -80,6 +81,15 @@ impl Writer {
 
     pub(super) fn note(&self, note: Note) {
         let _ = self.start() && self.shared.outbox.note(note);
+    }
+
+    /// Has a batch written by the thread; here, if there is none.
+    pub(super) fn give(&self, given: Given) {
+        let mut given = Some(given);
+        if !self.is_here() && self.start() {
+            self.shared.outbox.send(true, |load| load.given.extend(given.take()));
+        }
+        given.into_iter().for_each(|given| given.write(&self.shared));
     }
 
     /// Something was written by hand. To be made safe as the settings say, if they say anything.
@@ -196,7 +206,7 @@ impl Thread {
     }
 }
 
-fn too_long() -> String {
+pub(super) fn too_long() -> String {
     format!(
         "what is finished could not be written within {} s: the disk hangs, or another process holds its lock",
         FLUSH_PATIENCE.as_secs()
@@ -214,8 +224,10 @@ fn run(shared: &Shared) {
     while let Some(mut load) = shared.outbox.next(rest, due) {
         let (gathers, wrote) = (!load.puts.is_empty(), load.has_written());
         let flushes = std::mem::take(&mut load.flushes);
+        let given = std::mem::take(&mut load.given);
         write(shared, &load);
         shared.outbox.wrote(load);
+        given.into_iter().for_each(|given| given.write(shared));
         if wrote && let Some(interval) = interval {
             due = due.or_else(|| now().checked_add(interval));
         }

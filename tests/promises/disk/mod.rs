@@ -10,6 +10,7 @@
 //! 8. [`golden`]: what the first version of the format wrote; [`builds`]: what a later one may write.
 //! 9. [`warm`]: a `map` over what is on disk.
 //! 10. [`clocks`]: clocks that panic, or that use the pool that asks them.
+//! 11. [`inserted`]: results that a pool is given.
 //!
 //! With `MEMOPOOL_LONG=1` the larger numbers are taken; each test that has them says which it took.
 
@@ -20,6 +21,7 @@ mod explain;
 mod flushes;
 mod forgetting;
 mod golden;
+mod inserted;
 mod tiers;
 mod trust;
 mod values;

@@ -53,10 +53,10 @@ impl Store for Lmdb {
         missing.collect()
     }
 
-    fn write(&self, entries: &[(&String, Vec<u8>)]) {
+    fn write(&self, entries: Vec<(&String, Vec<u8>)>) {
         let mut transaction = self.env.write_txn().expect("a writer");
         for (key, value) in entries {
-            self.values.put(&mut transaction, key, value).expect("room");
+            self.values.put(&mut transaction, key, &value).expect("room");
         }
         transaction.commit().expect("room");
     }

@@ -48,6 +48,11 @@ impl Peer for Memopool {
         }
     }
 
+    fn store(&self, entries: Vec<(&String, Vec<u8>)>) {
+        let results = entries.into_iter().map(|(key, bytes)| (value::call(key), bytes));
+        self.0.insert_all(results).expect("room");
+    }
+
     fn flush(&self) {
         self.0.flush().expect("room");
     }

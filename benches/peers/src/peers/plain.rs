@@ -28,6 +28,10 @@ impl Peer for Plain {
         keys.iter().for_each(|key| self.get(key, see));
     }
 
+    fn store(&self, entries: Vec<(&String, Vec<u8>)>) {
+        entries.iter().for_each(|(_, value)| (&self.0).write_all(value).expect("room"));
+    }
+
     fn flush(&self) {
         self.0.sync_data().expect("a disk");
     }

@@ -43,7 +43,7 @@ impl Store for Redb {
         missing.collect()
     }
 
-    fn write(&self, entries: &[(&String, Vec<u8>)]) {
+    fn write(&self, entries: Vec<(&String, Vec<u8>)>) {
         let transaction = self.0.begin_write().expect("the only writer");
         {
             let mut table = transaction.open_table(TABLE).expect("a table");

@@ -11,7 +11,7 @@ pub(crate) trait Store: Sync {
     fn read<'k>(&self, keys: &'k [String], see: See<'_>) -> Vec<&'k String>;
 
     /// All of them in one transaction, safe when this returns.
-    fn write(&self, entries: &[(&String, Vec<u8>)]);
+    fn write(&self, entries: Vec<(&String, Vec<u8>)>);
 }
 
 /// A peer from a database.
@@ -30,7 +30,7 @@ impl<S: Store> Peer for Batched<S> {
         for key in self.store.read(std::slice::from_ref(&key), see) {
             let value = body::run(key);
             see(key, &value);
-            self.store.write(&[(key, value)]);
+            self.store.write(vec![(key, value)]);
         }
     }
 
@@ -38,7 +38,7 @@ impl<S: Store> Peer for Batched<S> {
         let key = key.to_owned();
         match self.store.read(std::slice::from_ref(&key), &|_, _| {}).is_empty() {
             true => Ok(()),
-            false => body::fails(&key).map(|value| self.store.write(&[(&key, value)])),
+            false => body::fails(&key).map(|value| self.store.write(vec![(&key, value)])),
         }
     }
 
@@ -50,8 +50,15 @@ impl<S: Store> Peer for Batched<S> {
             let made: Vec<(&String, Vec<u8>)> = made.collect();
             if !made.is_empty() {
                 made.iter().for_each(|(key, value)| see(key, value));
-                self.store.write(&made);
+                self.store.write(made);
             }
+        }
+    }
+
+    fn store(&self, mut entries: Vec<(&String, Vec<u8>)>) {
+        while !entries.is_empty() {
+            let rest = entries.split_off(self.batch.min(entries.len()));
+            self.store.write(std::mem::replace(&mut entries, rest));
         }
     }
 }

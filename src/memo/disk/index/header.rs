@@ -260,7 +260,12 @@ impl Index {
 
     /// How full it is, 0 to 1, about.
     pub(crate) fn load(&self) -> f64 {
-        self.entries() as f64 / (self.buckets() * SLOTS as u64) as f64
+        self.load_with(0)
+    }
+
+    /// How full it would be with so many entries more.
+    pub(crate) fn load_with(&self, more: u64) -> f64 {
+        self.entries().saturating_add(more) as f64 / (self.buckets() * SLOTS as u64) as f64
     }
 
     pub(crate) fn buckets(&self) -> u64 {

@@ -11,6 +11,8 @@ pub(crate) struct Position(u64);
 impl Position {
     /// Before everything: segments are counted from 1.
     pub(crate) const NONE: Position = Position(0);
+    /// Behind everything.
+    pub(crate) const LAST: Position = Position(u64::MAX);
 
     pub(crate) const fn new(segment: u32, offset: u64) -> Position {
         debug_assert!(offset.is_multiple_of(8) && offset / 8 <= u32::MAX as u64);
