@@ -15,7 +15,8 @@
 //! 13. [`retry`] — the rest between two attempts of a run.
 //! 14. [`recorded`] — pools that answer from their cache alone.
 //! 15. [`polled`] — bodies that are futures.
-//! 16. `record` — what runs write down for the report (feature `report`).
+//! 16. [`insert`] — results that somebody else has.
+//! 17. `record` — what runs write down for the report (feature `report`).
 //!
 //! # Hot path and cold path
 //!

@@ -2,7 +2,7 @@
 //!
 //! A child computes one value after the other and says when each is finished. It is killed, and everything it said is
 //! looked up: the value must be right or missing, missing only if it was finished less than 50 ms before the end, and a
-//! key that was forgotten stays forgotten.
+//! key that was forgotten stays forgotten. One that was inserted is missing only if the child did not say so.
 
 use std::collections::HashSet;
 use std::fs;
@@ -21,6 +21,16 @@ const DIR: &str = "MEMOPOOL_CRASH_DIR";
 const BYTES: &str = "MEMOPOOL_CRASH_BYTES";
 const FROM: &str = "MEMOPOOL_CRASH_FROM";
 const COUNT: &str = "MEMOPOOL_CRASH_COUNT";
+const WAY: &str = "MEMOPOOL_CRASH_WAY";
+
+/// How a child comes to its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It computes one after the other.
+    Computed,
+    /// It has them, and inserts forty at a time.
+    Inserted,
+}
 
 /// Segments of 64 KiB, which are evicted all the time.
 const SMALL: u64 = 2 << 20;
@@ -42,6 +52,14 @@ pub(crate) fn child() {
     std::io::stdin().read_line(&mut String::new()).expect("a line to start with");
     let pool = open(Disk::new(dir).max_bytes(number(BYTES).unwrap_or(SMALL)));
     let blob = blob();
+    if std::env::var(WAY).is_ok_and(|way| way == "Inserted") {
+        for first in (from..from + count).step_by(40) {
+            let batch = first..(first + 40).min(from + count);
+            pool.insert_all(batch.clone().map(|n| (blob.call(n), mixed(n)))).expect("to be written");
+            batch.for_each(|n| say(format!("done {n} {}\n", nanos())));
+        }
+        std::process::exit(0);
+    }
     for n in from..from + count {
         assert!(*pool.run(blob.call(n)).expect("a value") == mixed(n), "{n} is wrong");
         say(format!("done {n} {}\n", nanos()));
@@ -76,9 +94,9 @@ struct Writer {
 
 impl Writer {
     /// Starts a writer, which waits for [`go`](Self::go).
-    fn start(dir: &Path, max_bytes: u64, from: u64, count: u64) -> Writer {
+    fn start(dir: &Path, way: Way, max_bytes: u64, from: u64, count: u64) -> Writer {
         let mut command = crate::support::child("kill");
-        command.env(DIR, dir).env(BYTES, max_bytes.to_string());
+        command.env(DIR, dir).env(WAY, format!("{way:?}")).env(BYTES, max_bytes.to_string());
         command.env(FROM, from.to_string()).env(COUNT, count.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("this program as a child");
@@ -200,25 +218,43 @@ fn assert_lost_little(found: &Found, what: &str) {
 fn a_writer_killed_at_random_loses_next_to_nothing() {
     in_time(|| {
         let kills = rounds(500, 30);
-        let (mut random, mut found, panics_before) = (Random::new(), Found::default(), panics());
-        for max_bytes in [SMALL, LARGE] {
-            let dir = temp();
-            let mut from = 0;
-            for _ in 0..kills / 2 {
-                let mut writer = Writer::start(dir.path(), max_bytes, from, u64::MAX / 4);
-                writer.go();
-                thread::sleep(Duration::from_micros(random.next() % 60_000));
-                let killed = nanos();
-                writer.child.kill().expect("a child to kill");
-                let (_, said) = writer.end();
-                check(dir.path(), max_bytes, &said, killed, &mut found);
-                from = said.done.last().map_or(from, |(n, _)| n + 100);
-            }
-            assert_tidy(dir.path(), max_bytes);
-        }
+        let panics_before = panics();
+        let found = kill_at_random(Way::Computed, kills);
         assert_lost_little(&found, &format!("{} kills at random", kills / 2 * 2));
         assert_eq!(panics(), panics_before);
     });
+}
+
+/// What `insert_all` has said to be kept is lost when the process is killed.
+#[test]
+fn an_import_that_is_killed_loses_nothing_that_was_said_to_be_kept() {
+    in_time(|| {
+        let kills = rounds(200, 20);
+        let found = kill_at_random(Way::Inserted, kills);
+        assert_lost_little(&found, &format!("{} kills of an import", kills / 2 * 2));
+        assert_eq!(found.missing, 0);
+    });
+}
+
+/// Kills one writer after the other, and looks up what each said.
+fn kill_at_random(way: Way, kills: u64) -> Found {
+    let (mut random, mut found) = (Random::new(), Found::default());
+    for max_bytes in [SMALL, LARGE] {
+        let dir = temp();
+        let mut from = 0;
+        for _ in 0..kills / 2 {
+            let mut writer = Writer::start(dir.path(), way, max_bytes, from, u64::MAX / 4);
+            writer.go();
+            thread::sleep(Duration::from_micros(random.next() % 60_000));
+            let killed = nanos();
+            writer.child.kill().expect("a child to kill");
+            let (_, said) = writer.end();
+            check(dir.path(), max_bytes, &said, killed, &mut found);
+            from = said.done.last().map_or(from, |(n, _)| n + 100);
+        }
+        assert_tidy(dir.path(), max_bytes);
+    }
+    found
 }
 
 /// Starts strace on a writer that waits; some of its system calls will kill it, or fail. `None`: strace may not.
@@ -278,7 +314,8 @@ fn a_writer_killed_at_each_system_call_harms_nobody() {
                 if n % 4 == 1 {
                     dir = temp();
                 }
-                let mut writer = Writer::start(dir.path(), SMALL, from, 1100);
+                let way = if n % 4 == 3 { Way::Inserted } else { Way::Computed };
+                let mut writer = Writer::start(dir.path(), way, SMALL, from, 1100);
                 let Some(mut strace) = strace(writer.child.id(), calls, "signal=KILL", &n.to_string()) else {
                     let _ = writer.child.kill();
                     return skip("kills at each system call (strace may not trace here)");

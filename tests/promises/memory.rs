@@ -499,6 +499,85 @@ fn forget_func_ends_runs_in_flight() {
     });
 }
 
+/// A value that was inserted is computed, or an old one or a late run comes in its place.
+#[test]
+fn what_is_inserted_stays() {
+    in_time(|| {
+        let (pool, gate) = (pool(2), Gate::default());
+        let func = Func::named("memory::given").resource(gate.clone()).func(|gate, n: u64| {
+            gate.pass();
+            n
+        });
+        let task = pool.submit(func.call(1));
+        until(|| task.is_running());
+        pool.insert(&func.call(1), 10_u64).unwrap();
+        assert_eq!(pool.submit(func.call(1)).source(), Some(Source::Memory));
+        gate.open();
+        assert_eq!(*task.wait().unwrap(), 1, "who waits for a run gets what it computes");
+        assert_eq!(*pool.run(func.call(1)).unwrap(), 10);
+        pool.insert(&func.call(1), Arc::new(11)).unwrap();
+        pool.insert_all([(func.call(2), 12), (func.call(3), 13)]).unwrap();
+        assert_eq!([1, 2, 3].map(|n| *pool.run(func.call(n)).unwrap()), [11, 12, 13]);
+        let stats = pool.stats();
+        assert_eq!((stats.computed, stats.entries, stats.submitted), (1, 3, 6), "{stats}");
+    });
+}
+
+/// What is inserted passes the bound of the memory, or is kept though it can't be.
+#[test]
+fn what_is_inserted_is_bounded() {
+    in_time(|| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let pool = Pool::builder().threads(1).memory(64 << 10).on_event({
+            let told = Arc::clone(&told);
+            move |event| {
+                if let Event::NotStored { .. } = event {
+                    told.lock().expect("no panic under this lock").push(format!("{event:?}"));
+                }
+            }
+        });
+        let pool = build(pool);
+        for seed in 0..1000 {
+            pool.insert(&block().call((seed, 0)), vec![0; 1024]).unwrap();
+            assert!(pool.stats().memory_bytes <= 64 << 10);
+        }
+        assert!(pool.stats().entries > 30, "{}", pool.stats());
+        pool.insert(&block().call((1, 0)), vec![0; 100_000]).unwrap();
+        assert!(pool.get(&block().call((1, 0))).is_none(), "what it should replace is gone");
+        assert_eq!(told.lock().expect("no panic under this lock").len(), 1);
+    });
+}
+
+/// A pool that has ended takes a value, or arguments that can't be encoded are ignored.
+#[test]
+fn what_can_not_be_inserted_is_an_error() {
+    in_time(|| {
+        let pool = pool(1);
+        let keyed = Func::new("memory::given_by_map", |map: BTreeMap<Vec<u8>, Unencodable>| map.len());
+        let call = |fails| keyed.call(BTreeMap::from([(vec![1], Unencodable(fails))]));
+        assert!(pool.insert(&call(true), 1_usize).unwrap_err().is_invalid());
+        let results = [(call(false), 1), (call(true), 2), (call(false), 3)];
+        assert!(pool.insert_all(results).unwrap_err().is_invalid());
+        assert_eq!(pool.get(&call(false)).as_deref(), Some(&1), "what came before is kept");
+        pool.shutdown();
+        assert!(pool.insert(&call(false), 4_usize).unwrap_err().is_shutdown());
+        assert!(pool.insert_all([(call(false), 5)]).unwrap_err().is_shutdown());
+        assert_eq!(pool.get(&call(false)).as_deref(), Some(&1));
+    });
+}
+
+/// An argument that can't be encoded, if told so.
+struct Unencodable(bool);
+
+impl Serialize for Unencodable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            true => Err(serde::ser::Error::custom("as told")),
+            false => serializer.serialize_bool(false),
+        }
+    }
+}
+
 /// A pool that should keep nothing keeps something, or stops joining runs in flight.
 #[test]
 fn no_memory_keeps_nothing_and_still_joins() {

@@ -3,7 +3,7 @@
 //! 1. [`tier`] — what a pool sees: look, claim, put, forget; what it does about trouble.
 //! 2. [`writer`] — the one thread that writes behind; [`outbox`] what waits for it; [`health`] when it is worth trying; [`unwritten`]
 //!    what a flush tells, [`telling`] what the listener is told.
-//! 3. [`put`] — a result on its way to the disk; [`payload`] its bytes, there and back.
+//! 3. [`put`] — a result on its way to the disk; [`given`] many at once; [`payload`] its bytes, there and back.
 //! 4. [`store`] — one directory: reading without a lock; [`log`] writing it in two short sections of one; [`current`] which
 //!    one a pool uses.
 //! 5. [`evict`] — making room, a segment at a time; [`rebuild`] — the index anew from the segments.

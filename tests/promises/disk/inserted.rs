@@ -262,10 +262,13 @@ fn what_does_not_go_to_the_disk_stays_in_memory() {
 fn large_values_come_in_their_turn() {
     in_time(|| {
         let place = Place::new();
-        let (small, large) = (vec![1; 10], vec![2; 3 << 20]);
+        // Of this directory a quarter of a mebibyte has a file of its own.
+        let disk = || place.disk().max_bytes(16 << 20);
+        let (small, large) = (vec![1; 10], vec![2; 1 << 20]);
         let values = [&small, &large, &small, &large].into_iter().zip([1, 2, 3, 3]);
-        place.pool().insert_all(values.map(|(value, n)| (block().call((n, 0)), value.clone()))).unwrap();
-        let pool = place.bare();
+        let pool = build(bare().disk(disk()));
+        pool.insert_all(values.map(|(value, n)| (block().call((n, 0)), value.clone()))).unwrap();
+        let pool = build(bare().disk(disk()));
         let get = |n| pool.get(&block().call((n, 0))).unwrap();
         assert_eq!((get(1), get(2), get(3)), (small.into(), large.clone().into(), large.into()));
     });
