@@ -203,6 +203,13 @@ fn writes(scale: Scale) {
                         }
                     })
                 }),
+                Box::new(|| {
+                    let dir = dir();
+                    let pool = open(dir.path());
+                    let results =
+                        (0..count as u64).zip(&values).map(|(n, value)| (func.call(n), value.clone()));
+                    timed(|| pool.insert_all(results).expect("room"))
+                }),
             ],
         );
         let bar = if length >= 64 << 10 { 1.0 / 0.7 } else { f64::INFINITY };
@@ -210,6 +217,7 @@ fn writes(scale: Scale) {
         line(&what, times[0], times[1], "floor: sequential write + sync", (bar * 100.0).round() / 100.0);
         println!("  {:<42}{:>12.0} ns", "the same pool without a disk", times[2]);
         println!("  {:<42}{:>12.0} MB/s", "that is", length as f64 * 1e3 / times[0]);
+        println!("  {:<42}{:>12.0} ns", "the same values with insert_all", times[3]);
     }
 }
 

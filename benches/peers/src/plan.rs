@@ -173,8 +173,10 @@ impl Plan {
 
     /// Adds a round to a cell: samples of times are collected, the rest is what the last round said.
     fn note(&mut self, name: &str, entry: &Entry, outcome: Result<Value, String>) {
-        let cell =
-            self.results.entry(format!("{name}/{}", entry.id)).or_insert(json!({ "ns": [], "cpu": [] }));
+        let cell = self
+            .results
+            .entry(format!("{name}/{}", entry.id))
+            .or_insert(json!({ "ns": [], "cpu": [], "flushed": [] }));
         match outcome {
             Err(trouble) => cell["trouble"] = trouble.into(),
             Ok(Value::Object(figures)) => {

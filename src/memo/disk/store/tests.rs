@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::event::Tally;
+use crate::memo::disk::log::FULL;
 use crate::memo::disk::put::{Permit, Put};
 
 fn store(dir: &TempDir) -> Store {
@@ -29,11 +30,26 @@ fn a_larger_index_is_found_by_all() {
     let dir = tempfile::tempdir().expect("room");
     let (one, other) = (store(&dir), store(&dir));
     other.forget(&[7; 32]).expect("the disk works");
-    one.writing(LOCK_PATIENCE, |writing| writing.grow()).expect("the disk works");
+    one.writing(LOCK_PATIENCE, |writing| writing.grow(0)).expect("the disk works");
     assert_eq!(other.index().buckets(), one.index().buckets());
     assert_eq!(other.tail(), one.tail());
     other.forget(&[8; 32]).expect("the disk works");
     assert_eq!(other.tail(), one.tail());
+}
+
+#[test]
+fn what_is_expected_has_room_at_once() {
+    // An import copies the index again and again; or one that says too much fills the directory with an empty one, or fails.
+    let dir = tempfile::tempdir().expect("room");
+    let store = store(&dir);
+    let before = store.index().buckets();
+    store.expect(10).expect("there is room");
+    assert_eq!(store.index().buckets(), before);
+    store.expect(50_000).expect("the disk works");
+    assert!(store.index().load_with(50_000) <= FULL);
+    assert!(store.index().load_with(150_000) > FULL, "no more than that");
+    store.expect(u64::MAX).expect("as many as the bound allows");
+    assert!(store.index().len() <= store.max_bytes / 4);
 }
 
 /// Changes a byte of the index file, in that word of its header.
@@ -113,7 +129,7 @@ fn an_index_that_can_not_be_replaced_stays() {
     let other = store(&dir);
     one.forget(&[7; 32]).expect("the disk works");
     faults.fail_nth(Op::Rename, 1);
-    assert!(one.writing(LOCK_PATIENCE, |writing| writing.grow()).is_err());
+    assert!(one.writing(LOCK_PATIENCE, |writing| writing.grow(0)).is_err());
     assert!(!one.index().superseded());
     other.forget(&[8; 32]).expect("the disk works");
     assert_eq!((one.tail(), one.index().buckets()), (other.tail(), other.index().buckets()));
