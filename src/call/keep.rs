@@ -101,15 +101,17 @@ impl<R: Send + Sync + 'static> Bench<'_, R> {
         }
         let disk = self.disk_for(core, permit);
         let doubtful = permit.is_some_and(Permit::is_doubtful);
-        let hash = origin.key.as_ref().map_or(0, |key| key.slot.hash());
-        (keep.weight, keep.kept) = place(self.engine, core, &origin.tally, hash, value, disk, doubtful);
+        match place(self.engine, core, &origin.tally, value, disk, doubtful) {
+            Ok(placed) => (keep.weight, keep.kept) = placed,
+            Err(fate) => self.engine.note(origin, fate),
+        }
         keep
     }
 
     /// The disk, if what this run ends in is to be written now. (A function whose results never leave memory has no permit.)
     fn disk_for(&self, core: &Core<R>, permit: Option<&Permit>) -> Option<&Tier> {
         let disk = self.engine.disk.as_ref()?;
-        disk.takes(&self.flight.origin.tally, permit?, &core.digest).then_some(disk)
+        disk.takes(&self.flight.origin.tally, permit?.key(), &core.digest).then_some(disk)
     }
 
     /// How an error is to be kept, if at all.
@@ -144,17 +146,16 @@ pub(super) fn expires<R>(engine: &Engine, core: &Core<R>) -> u64 {
     core.ttl.map_or(0, |ttl| engine.now().saturating_add(nanos(ttl)).max(1))
 }
 
-/// How a value is to be kept: its weight, if it fits into memory; its bytes, if it goes to the `disk` now. If neither, the listener
-/// is told why. `doubtful`: a record of it could not be decoded. `hash`: of its key.
+/// How a value is to be kept: its weight, if it fits into memory; its bytes, if it goes to the `disk` now. Why not, if neither:
+/// the listener is told then. `doubtful`: a record of it could not be decoded.
 pub(super) fn place<R: Send + Sync + 'static>(
     engine: &Engine,
     core: &Core<R>,
     tally: &Tally,
-    hash: u64,
     value: &R,
     disk: Option<&Tier>,
     doubtful: bool,
-) -> (Option<u64>, Option<Kept>) {
+) -> Result<(Option<u64>, Option<Kept>), Fate> {
     let (mut bytes, mut kept) = (None, None);
     if let (Some(disk), Some(format)) = (disk, &core.format) {
         storage::announce(engine, disk, core, tally);
@@ -177,8 +178,8 @@ pub(super) fn place<R: Send + Sync + 'static>(
         }
     }
     let (fate, reason) = match weight_of(Some(core), Some(value), bytes) {
-        Ok(weight) if engine.memory.fits(weight) => return (Some(weight), kept),
-        Ok(_) if kept.is_some() => return (None, kept),
+        Ok(weight) if engine.memory.fits(weight) => return Ok((Some(weight), kept)),
+        Ok(_) if kept.is_some() => return Ok((None, kept)),
         Ok(weight) => (
             Fate::TooLarge,
             format!(
@@ -188,9 +189,8 @@ pub(super) fn place<R: Send + Sync + 'static>(
         ),
         Err(reason) => (Fate::NotWeighed, reason),
     };
-    engine.history.note(hash, fate);
     engine.emit(&Event::NotStored { function: tally.name, reason: &reason });
-    (None, kept)
+    if kept.is_some() { Ok((None, kept)) } else { Err(fate) }
 }
 
 /// The weight of an outcome in memory, whose encoding has so many `bytes` if it was encoded.

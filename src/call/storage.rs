@@ -125,8 +125,8 @@ impl<R: Send + Sync + 'static> Run<R> {
             }
         }
         if self.stage == Stage::Forget {
-            // If the disk can't be told, it tells of that itself.
-            let _ = tier.forget(&key);
+            // If the disk can't be told, it tells of that itself. What has ended this run since it was submitted is newer.
+            let _ = tier.forget_unless(&key, || self.flight.origin.hold.has_ended());
         }
         match tier.claim(&key) {
             Some(Claim::Held(holder)) if self.stage == Stage::Claim => return Next::Await(holder),
@@ -379,7 +379,7 @@ pub(super) enum Unkept {
     /// It takes more than the directory may give it. Others may not.
     TooLarge(String),
     /// The disk is in trouble, which has been told.
-    Trouble,
+    Trouble(String),
 }
 
 impl Unkept {
@@ -392,7 +392,7 @@ impl Unkept {
             Unkept::TooLarge(reason) => {
                 (&tally.oversized, reason, "it stays in memory (see `Disk::max_bytes`)")
             }
-            Unkept::Trouble => return,
+            Unkept::Trouble(_) => return,
         };
         if !told.swap(true, Ordering::Relaxed) {
             tier.not_stored(tally.name, &format!("{reason}; {advice}"));
@@ -437,7 +437,7 @@ fn unwritten(tier: &Tier, error: &io::Error) -> Unkept {
         ErrorKind::FileTooLarge => Unkept::TooLarge(error.to_string()),
         _ => {
             tier.write_failed(error);
-            Unkept::Trouble
+            Unkept::Trouble(error.to_string())
         }
     }
 }

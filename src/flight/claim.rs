@@ -18,7 +18,7 @@
 //! | `Running(g)` | none | the guard of `g`, if the slot still is `g` ([`Guard::fail`], or its drop) |
 //! | none | `Done` of a new generation | who found the result elsewhere, if nothing was ended meanwhile ([`Table::adopt`]) |
 //! | anything | `Done` of a new generation | who was given the result ([`Table::give`]) |
-//! | anything | none | `forget`, `clear` ([`Table::remove`], [`Table::drain`]) |
+//! | anything | none | `forget`, `clear` ([`Table::remove`], [`Table::remove_many`], [`Table::drain`]) |
 //! | `Done(g)` | none | eviction, if the slot still is `g` ([`Table::evict`]) |
 //!
 //! So whoever ends a generation wins over its late result: the guard finds another generation, or none, and leaves it.
@@ -176,6 +176,15 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
                 None => (Change::Keep, ()),
             })
             .1
+    }
+
+    /// Ends the generations of many keys; gives what was taken out, with the number of its key.
+    pub(crate) fn remove_many(&self, keys: impl Iterator<Item = K>, mut out: impl FnMut(usize, Slot<E, F>)) {
+        self.end();
+        for (n, key) in keys.enumerate() {
+            let (_, displaced) = self.slots.update(key, |_| (Change::Remove, ()));
+            displaced.into_iter().for_each(|slot| out(n, slot));
+        }
     }
 
     /// Ends every generation whose result or run is picked; gives what was taken out, with its hash.

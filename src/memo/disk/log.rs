@@ -80,23 +80,31 @@ impl Store {
         {
             return self.append_large(put, large);
         }
-        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts, false))?;
+        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts))?;
         let written = self.write_runs(puts, &places)?;
         self.writing(LOCK_PATIENCE, |writing| writing.publish_all(puts, &written))
     }
 
-    /// Writes results that are newer than whatever is there, in one section under the lock: nothing comes between. What others
-    /// had reserved before is refused when they are done.
+    /// Writes results that are newer than whatever is there. What somebody else has written since their places were taken was
+    /// begun before them, or while they were given: they are written once more then, behind it, in the section that publishes them.
     pub(crate) fn append_given(&self, puts: &[Put]) -> io::Result<()> {
         if let [put] = puts
             && let Packed::Large(large) = &put.packed
         {
             return self.append_large(put, large).map(drop);
         }
+        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts))?;
+        let written = self.write_runs(puts, &places)?;
         self.writing(LOCK_PATIENCE, |writing| {
-            let places = writing.places(puts, true)?;
-            let written = self.write_runs(puts, &places)?;
-            writing.publish_all(puts, &written).map(drop)
+            let mut stored = writing.publish_all(puts, &written)?.into_iter().peekable();
+            for (at, place) in &written {
+                if stored.next_if_eq(at).is_none() {
+                    let place = Place { position: writing.reserve(place.len)?, ..*place };
+                    self.write_run(puts, &[(*at, place)])?;
+                    writing.publish(&puts[*at], place)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -105,7 +113,11 @@ impl Store {
         if self.index().load_with(results) <= FULL {
             return Ok(());
         }
-        self.writing(LOCK_PATIENCE, |writing| writing.grow(results))
+        self.writing(LOCK_PATIENCE, |writing| match writing.index.load_with(results) > FULL {
+            true => writing.grow(results),
+            // Somebody else expected them, too.
+            false => Ok(()),
+        })
     }
 
     /// Writes records where places were taken for them. Gives those that were written.
@@ -196,9 +208,12 @@ impl Store {
         })
     }
 
-    /// Forgets a key: results of runs that have begun by now are refused.
-    pub(crate) fn forget(&self, key: &[u8; 32]) -> io::Result<()> {
+    /// Forgets a key: results of runs that have begun by now are refused. Unless that is `needless`, asked under the lock.
+    pub(crate) fn forget(&self, key: &[u8; 32], needless: impl Fn() -> bool) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
+            if needless() {
+                return Ok(());
+            }
             let at = writing.tombstone(*key, [0; 8], flags::FORGOTTEN)?;
             writing.index.bury(key, Mark::Forgotten, at);
             Ok(())
@@ -321,18 +336,20 @@ thread_local! {
 
 impl Writing<'_> {
     /// Takes places for results; gives the numbers of those that are taken.
-    fn places<P: Borrow<Put>>(&mut self, puts: &[P], given: bool) -> io::Result<Vec<(usize, Place)>> {
+    fn places<P: Borrow<Put>>(&mut self, puts: &[P]) -> io::Result<Vec<(usize, Place)>> {
         let mut places = Vec::with_capacity(puts.len());
         for (at, put) in puts.iter().enumerate() {
             if let Some(next) = puts.get(at + 2 * AHEAD) {
                 next.borrow().expect();
             }
-            if let Some(next) = puts.get(at + AHEAD).filter(|_| !given) {
+            let put = put.borrow();
+            if let Some(next) = puts.get(at + AHEAD)
+                && !put.permit.is_given()
+            {
                 self.index.expect(&next.borrow().permit.key);
             }
-            let put = put.borrow();
             if let Packed::Bytes { bytes, .. } = &put.packed
-                && (given || self.admits(put))
+                && self.admits(put)
             {
                 let len = record::record_len(bytes.len() as u64);
                 places.push((at, Place { position: self.reserve(len)?, len }));
@@ -362,7 +379,7 @@ impl Writing<'_> {
     /// Whether a result will be taken. To be asked before it gets its position: what lies in the log behind the record
     /// that forgets it would be found again when the index is lost.
     fn admits(&self, put: &Put) -> bool {
-        self.index.admits(&put.permit.key, tag_of(&put.function), put.permit.began())
+        put.permit.is_given() || self.index.admits(&put.permit.key, tag_of(&put.function), put.permit.began())
     }
 
     /// Takes so many bytes at the end of the log.
@@ -456,7 +473,9 @@ impl Writing<'_> {
         }
         let cost = index::cost_class(put.compute, place.len);
         let tag = Tag { function: tag_of(&put.function), cost };
-        Ok(self.index.insert(&put.permit.key, place, tag, put.permit.began()) != Inserted::Refused)
+        // What was given began when it got its place.
+        let began = put.permit.began().min(place.position);
+        Ok(self.index.insert(&put.permit.key, place, tag, began) != Inserted::Refused)
     }
 }
 

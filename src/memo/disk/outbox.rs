@@ -147,6 +147,13 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes a batch; gives it back if the writer has ended.
+    pub(super) fn give(&self, given: Given) -> Result<(), Given> {
+        let mut given = Some(given);
+        self.send(true, |load| load.given.extend(given.take()));
+        given.map_or(Ok(()), Err)
+    }
+
     /// Takes a version, a flush (which is `urgent`), or word of what was written by hand. `false`: the writer has ended.
     pub(super) fn send(&self, urgent: bool, add: impl FnOnce(&mut Load)) -> bool {
         self.change(urgent, |state| {
@@ -241,17 +248,18 @@ impl Outbox {
 
     /// Waits while more waits than the backlog may have; not for ever.
     pub(super) fn hold_back(&self, patience: Duration) {
-        let is_over = || self.bytes.load(Ordering::Relaxed) > self.backlog;
-        if !is_over() {
-            return;
-        }
         let until = now() + patience;
         let mut state = self.state.lock();
         state.held += 1;
-        while is_over() && now() < until {
+        while self.is_over() && now() < until {
             state = self.drained.wait_until(state, until);
         }
         state.held -= 1;
+    }
+
+    /// Whether more waits than the backlog may have.
+    pub(super) fn is_over(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.backlog
     }
 
     /// Whether more waits than is worth a rest.

@@ -68,6 +68,11 @@ impl Hold {
         if self.kept.load(Ordering::Relaxed) { self.claim.lock().take() } else { None }
     }
 
+    /// Whether the generation has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// The generation has ended: others may have the key, now and for good. Any number of times.
     pub(crate) fn end(&self) {
         let mut held = self.claim.lock();
@@ -91,6 +96,15 @@ impl Permit {
     /// The same, with the claim of its run.
     pub(crate) fn with(self, claim: Option<ClaimToken>) -> Permit {
         Permit { claim: Mutex::new(claim), ..self }
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// Whether it is for what is newer than whatever is there.
+    pub(super) fn is_given(&self) -> bool {
+        self.began == Position::LAST
     }
 
     pub(super) fn began(&self) -> Position {

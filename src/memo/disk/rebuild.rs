@@ -72,14 +72,16 @@ impl Writing<'_> {
     /// to come.
     pub(super) fn grow(&mut self, expected: u64) -> io::Result<()> {
         let store = self.store;
-        let fits = |buckets: &u64| {
-            *buckets <= index::MAX_BUCKETS && Index::file_len(*buckets) <= store.max_bytes / INDEX_SHARE
-        };
-        let buckets = self.index.buckets();
+        let least = if expected == 0 { GROWTH } else { 2 };
         let times = (self.index.load_with(expected) / FULL).ceil() as u64;
-        let larger =
-            [times.next_power_of_two().max(GROWTH), GROWTH, 2].map(|times| buckets.saturating_mul(times));
-        let Some(buckets) = larger.into_iter().find(fits) else { return Ok(()) };
+        let times = times.max(least).checked_next_power_of_two().unwrap_or(index::MAX_BUCKETS);
+        let mut buckets = self.index.buckets().saturating_mul(times).min(index::MAX_BUCKETS);
+        while buckets > self.index.buckets() && Index::file_len(buckets) > store.max_bytes / INDEX_SHARE {
+            buckets /= 2;
+        }
+        if buckets <= self.index.buckets() {
+            return Ok(());
+        }
         // The new one is written while the old one is there.
         self.make_room(&store.segments.ids()?, Index::file_len(buckets))?;
         let new = New::make(&store.dir, buckets)?;

@@ -188,24 +188,18 @@ impl Tier {
     /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its
     /// key since this pool came: it was forgotten, refreshed or has expired; and where there is a record of it, which can't
     /// have been of use. When it leaves the memory nobody would know that it is newer.
-    pub(crate) fn takes(&self, tally: &Tally, permit: &Permit, function: &[u8]) -> bool {
+    pub(crate) fn takes(&self, tally: &Tally, key: &[u8; 32], function: &[u8]) -> bool {
         let at_once = match self.shared.disk.spill {
             Spill::OnInsert => true,
             Spill::OnEvict => {
                 let store = self.shared.store();
-                !store.admits(&permit.key, function, self.shared.opened()) || store.knows(&permit.key)
+                !store.admits(key, function, self.shared.opened()) || store.knows(key)
             }
         };
         at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
     }
 
-    /// Whether a result that was given to the pool is written at once. `older`: something is known of its key.
-    pub(crate) fn takes_given(&self, tally: &Tally, older: bool) -> bool {
-        let at_once = older || self.shared.disk.spill == Spill::OnInsert;
-        at_once && !tally.unstorable.load(Ordering::Relaxed) && self.shared.tries()
-    }
-
-    /// Whether there is a record of that key, or one is on its way.
+    /// Whether there is a record of that key, or one is on its way from here.
     pub(crate) fn has(&self, key: &[u8; 32]) -> bool {
         self.knows(key) || self.shared.outbox.get(key).is_some()
     }
@@ -242,14 +236,15 @@ impl Tier {
         self.shared.lost(By::Hand, error);
     }
 
-    /// Takes a result to be written. Does not wait, and does not fail.
-    pub(crate) fn put(&self, put: Put) {
+    /// Takes a result to be written. Does not wait, and does not fail. `false`: the pool has ended.
+    pub(crate) fn put(&self, put: Put) -> bool {
         if let Packed::Large(_) = put.packed {
             // It is in a file already; all that is left is to give it its name.
             self.shared.write(&[Arc::new(put)], By::Hand);
-            return self.writer.wrote();
+            self.writer.wrote();
+            return true;
         }
-        self.writer.put(Arc::new(put));
+        self.writer.put(Arc::new(put))
     }
 
     /// So many results are about to be [given](Self::give), at least.
@@ -263,7 +258,7 @@ impl Tier {
         self.shared.outbox.load_bytes()
     }
 
-    /// Has results written that are newer than whatever is there: all of them, or none.
+    /// Has results written that are newer than whatever is there.
     pub(crate) fn give(&self, puts: Vec<Put>) -> Giving {
         let (given, giving) = given::given(puts);
         self.writer.give(given);
@@ -307,8 +302,16 @@ impl Tier {
 
     /// Forgets a key, for every process of the directory.
     pub(crate) fn forget(&self, key: &[u8; 32]) -> Result<(), Error> {
+        self.forget_unless(key, || false)
+    }
+
+    /// The same, unless that has become needless until nobody else can write.
+    pub(crate) fn forget_unless(&self, key: &[u8; 32], needless: impl Fn() -> bool) -> Result<(), Error> {
+        if needless() {
+            return Ok(());
+        }
         self.shared.outbox.forget(key);
-        self.told(self.shared.revived().and_then(|store| store.forget(key)))?;
+        self.told(self.shared.revived().and_then(|store| store.forget(key, needless)))?;
         // What others are at is not to be waited for: it was begun before this, and will be refused.
         if self.shared.disk.single_flight {
             self.shared.with_claims(|claims| claims.break_off(key));

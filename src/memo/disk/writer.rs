@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::functions::Version;
-use super::given::Given;
+use super::given::{Given, Written};
 use super::outbox::Load;
 use super::put::{Note, Put};
 use super::tier::Shared;
@@ -72,10 +72,19 @@ impl Writer {
         Writer { shared, name, started: AtomicBool::new(false), thread: Mutex::new(None) }
     }
 
-    pub(super) fn put(&self, put: Arc<Put>) {
+    /// Takes a result. `false`: the writer has ended.
+    pub(super) fn put(&self, put: Arc<Put>) -> bool {
         let taken = if self.start() { self.shared.outbox.put(put) } else { Err(put) };
-        if let Err(put) = taken {
-            self.shared.dropped(&put);
+        match taken {
+            Ok(()) => true,
+            Err(put) if self.shared.outbox.is_closed() => {
+                put.permit.release();
+                false
+            }
+            Err(put) => {
+                self.shared.dropped(&put);
+                true
+            }
         }
     }
 
@@ -83,13 +92,18 @@ impl Writer {
         let _ = self.start() && self.shared.outbox.note(note);
     }
 
-    /// Has a batch written by the thread; here, if there is none.
+    /// Has a batch written by the thread; here, if this is it, or if it can't be started.
     pub(super) fn give(&self, given: Given) {
-        let mut given = Some(given);
         if !self.is_here() && self.start() {
-            self.shared.outbox.send(true, |load| load.given.extend(given.take()));
+            if let Err(given) = self.shared.outbox.give(given) {
+                given.refuse();
+            }
+        } else if self.shared.outbox.is_closed() {
+            given.refuse();
+        } else {
+            given.write(&self.shared).into_iter().for_each(Written::tell);
+            self.wrote();
         }
-        given.into_iter().for_each(|given| given.write(&self.shared));
     }
 
     /// Something was written by hand. To be made safe as the settings say, if they say anything.
@@ -131,7 +145,10 @@ impl Writer {
 
     /// Waits while more waits to be written than the backlog may have; not for ever.
     pub(super) fn hold_back(&self) {
-        self.shared.outbox.hold_back(PATIENCE);
+        // (A listener in the thread that writes would wait for itself.)
+        if self.shared.outbox.is_over() && !self.is_here() {
+            self.shared.outbox.hold_back(PATIENCE);
+        }
     }
 
     /// Ends the thread when it has written what is left, and waits for that. `false`: it has not, by `deadline`, or this is the
@@ -227,7 +244,7 @@ fn run(shared: &Shared) {
         let given = std::mem::take(&mut load.given);
         write(shared, &load);
         shared.outbox.wrote(load);
-        given.into_iter().for_each(|given| given.write(shared));
+        let given: Vec<Written> = given.into_iter().filter_map(|given| given.write(shared)).collect();
         if wrote && let Some(interval) = interval {
             due = due.or_else(|| now().checked_add(interval));
         }
@@ -238,6 +255,8 @@ fn run(shared: &Shared) {
             let lost = shared.unwritten.behind();
             flushes.iter().for_each(|reply| drop(reply.send((synced.clone(), lost))));
         }
+        // Where each batch is made safe, this one is now.
+        given.into_iter().for_each(Written::tell);
         rest = (gathers && flushes.is_empty() && !shared.outbox.is_much()).then_some(REST);
     }
     if sync != Sync::None {
