@@ -80,6 +80,7 @@ impl Given {
 }
 
 impl Written {
+    /// For its giver.
     pub(super) fn tell(self) {
         // Whoever gave it may have panicked since.
         let _ = self.reply.send(self.answer);

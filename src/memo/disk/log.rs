@@ -208,8 +208,15 @@ impl Store {
         })
     }
 
-    /// Forgets a key: results of runs that have begun by now are refused. Unless that is `needless`, asked under the lock.
-    pub(crate) fn forget(&self, key: &[u8; 32], needless: impl Fn() -> bool) -> io::Result<()> {
+    /// [`forget_unless`](Self::forget_unless), in any case.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, key: &[u8; 32]) -> io::Result<()> {
+        self.forget_unless(key, || false)
+    }
+
+    /// Forgets a key: results of runs that have begun by now are refused. Not if that is needless by the time when nobody else
+    /// can write.
+    pub(crate) fn forget_unless(&self, key: &[u8; 32], needless: impl Fn() -> bool) -> io::Result<()> {
         self.writing(LOCK_PATIENCE, |writing| {
             if needless() {
                 return Ok(());

@@ -311,7 +311,7 @@ impl Tier {
             return Ok(());
         }
         self.shared.outbox.forget(key);
-        self.told(self.shared.revived().and_then(|store| store.forget(key, needless)))?;
+        self.told(self.shared.revived().and_then(|store| store.forget_unless(key, needless)))?;
         // What others are at is not to be waited for: it was begun before this, and will be refused.
         if self.shared.disk.single_flight {
             self.shared.with_claims(|claims| claims.break_off(key));

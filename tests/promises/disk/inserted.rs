@@ -9,7 +9,7 @@ use memopool::testing::{Faults, ManualClock};
 use memopool::{Disk, Explain, Func, Pool, Spill};
 
 use super::{Place, bare, block, doubled, files_in, is_on_disk};
-use crate::{Counter, Gate, build, in_time};
+use crate::{Counter, Gate, build, hold, in_time};
 
 /// A run of it says that it has begun, and waits.
 fn gated(started: &Gate, gate: &Gate) -> Func<u64, u64> {
@@ -204,20 +204,86 @@ fn memory_and_disk_agree_on_the_last_one() {
     });
 }
 
-/// A process computes what another has just inserted, since that is not written yet.
+/// A process computes what another has just inserted, since that is not written yet: also where the other was at a run of it.
 #[test]
 fn others_wait_for_what_is_on_its_way() {
     in_time(|| {
-        let (place, faults, runs) = (Place::new(), Faults::new(), Counter::default());
-        let func = doubled(&runs);
-        let pool = build(Pool::builder().threads(1).disk(place.disk().faults(&faults)));
-        let other = place.bare();
-        pool.run(func.call(0)).unwrap();
+        for running in [false, true] {
+            let (place, faults, runs) = (Place::new(), Faults::new(), Counter::default());
+            let (started, gate) = (Gate::default(), Gate::default());
+            let func = Func::named("disk::given_and_slow")
+                .resource((started.clone(), gate.clone(), runs.clone()))
+                .func(|(started, gate, runs): &(Gate, Gate, Counter), n: u64| {
+                    runs.up();
+                    started.open();
+                    gate.pass();
+                    n
+                });
+            let pool = build(Pool::builder().threads(1).disk(place.disk().faults(&faults)));
+            let other = place.bare();
+            // So that both have joined.
+            pool.run(doubled(&runs).call(0)).unwrap();
+            other.run(doubled(&runs).call(1)).unwrap();
+            pool.flush().unwrap();
+            let task = running.then(|| pool.submit(func.call(1)));
+            if running {
+                started.pass();
+            }
+            faults.slow(Duration::from_millis(20));
+            pool.insert(&func.call(1), 100_u64).unwrap();
+            assert_eq!(*other.run(func.call(1)).unwrap(), 100);
+            gate.open();
+            task.map(|task| assert_eq!(*task.wait().unwrap(), 1));
+            assert_eq!(runs.get(), if running { 3 } else { 2 });
+        }
+    });
+}
+
+/// A refresh that was still queued when a value was inserted deletes it, and keeps nothing itself.
+#[test]
+fn a_refresh_of_before_does_not_forget_what_is_inserted() {
+    in_time(|| {
+        for (way, insert) in WAYS {
+            for memory in [0, 1 << 20] {
+                let (place, runs) = (Place::new(), Counter::default());
+                let func = doubled(&runs);
+                let pool = build(Pool::builder().threads(1).memory(memory).disk(place.disk()));
+                pool.run(func.call(1)).unwrap();
+                let gate = hold(&pool);
+                let refreshed = pool.submit(func.call(1).refresh());
+                insert(&pool, &func, 1, 100);
+                gate.open();
+                assert_eq!(*refreshed.wait().unwrap(), 2, "who waits for it has it");
+                pool.flush().unwrap();
+                assert_eq!(pool.get(&func.call(1)).as_deref(), Some(&100), "{way}, memory {memory}");
+                assert_eq!(
+                    place.bare().get(&func.call(1)).as_deref(),
+                    Some(&100),
+                    "{way}, memory {memory}, on disk"
+                );
+            }
+        }
+    });
+}
+
+/// With `Spill::OnEvict`, what is inserted for a call that was forgotten, or that failed, is lost when it leaves the memory.
+#[test]
+fn what_is_inserted_over_something_known_is_written_at_once() {
+    in_time(|| {
+        let place = Place::new();
+        let failing = Func::fallible("disk::given_after_failure", |n: u64| Err::<u64, _>(format!("{n}")));
+        let func = doubled(&Counter::default());
+        let pool = build(Pool::builder().threads(1).disk(place.disk().spill(Spill::OnEvict)));
+        pool.run(func.call(1)).unwrap();
+        pool.forget(&func.call(1)).unwrap();
+        pool.insert(&func.call(1), 100_u64).unwrap();
+        pool.run(failing.call(1)).unwrap_err();
         pool.flush().unwrap();
-        faults.slow(Duration::from_millis(20));
-        pool.insert(&func.call(1), 100).unwrap();
-        assert_eq!(*other.run(func.call(1)).unwrap(), 100);
-        assert_eq!(runs.get(), 1);
+        pool.insert(&failing.call(1), 101_u64).unwrap();
+        pool.flush().unwrap();
+        let other = place.bare();
+        assert_eq!(other.get(&func.call(1)).as_deref(), Some(&100));
+        assert_eq!(other.get(&failing.call(1)).as_deref(), Some(&101));
     });
 }
 
@@ -236,6 +302,23 @@ fn an_import_that_can_not_be_written_says_so() {
         faults.heal();
         pool.insert_all((0..3000).map(|n| (func.call(n), n + 2))).unwrap();
         assert_eq!(place.bare().get(&func.call(2999)).as_deref(), Some(&3001));
+    });
+}
+
+/// An import of large values to a full disk says that all is well.
+#[test]
+fn a_large_value_that_can_not_be_written_is_an_error_of_its_import() {
+    in_time(|| {
+        let (place, faults) = (Place::new(), Faults::new());
+        let pool = build(bare().disk(place.disk().max_bytes(16 << 20).faults(&faults)));
+        pool.insert_all([(block().call((1, 0)), vec![1; 10])]).unwrap();
+        faults.full();
+        let large = (block().call((2, 0)), vec![2; 1 << 20]);
+        let error = pool.insert_all([(block().call((1, 0)), vec![3; 10]), large]).unwrap_err();
+        assert!(error.is_store(), "{error}");
+        faults.heal();
+        pool.insert_all([(block().call((2, 0)), vec![4; 1 << 20])]).unwrap();
+        assert_eq!(pool.get(&block().call((2, 0))).as_deref(), Some(&vec![4; 1 << 20]));
     });
 }
 

@@ -52,6 +52,82 @@ fn what_is_expected_has_room_at_once() {
     assert!(store.index().len() <= store.max_bytes / 4);
 }
 
+#[test]
+fn several_that_expect_the_same_grow_the_index_once() {
+    // Each of eight threads that import makes the index four times as large as the one before.
+    crate::watchdog::within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let stores: Vec<Store> = (0..8).map(|_| store(&dir)).collect();
+        let start = std::sync::Barrier::new(stores.len());
+        std::thread::scope(|scope| {
+            for store in &stores {
+                scope.spawn(|| {
+                    start.wait();
+                    store.expect(20_000).expect("the disk works");
+                });
+            }
+        });
+        assert_eq!(stores[0].index().buckets(), 2048);
+    });
+}
+
+#[test]
+#[cfg(feature = "testing")]
+fn what_is_given_overrules_what_came_while_it_was_written() {
+    // A result that another process computed before, or forgot, while an import was written, is what is found after it.
+    crate::watchdog::within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let faults = crate::testing::Faults::new();
+        let one = Store::open(&Disk::new(dir.path().join("cache")).faults(&faults)).expect("a directory");
+        let other = store(&dir);
+        let given = |n, key| put_of(n, key, Position::LAST);
+        one.append_given(&[given(1, [9; 32])]).expect("the disk works");
+        let mut overruled = 0;
+        for n in 0..40 {
+            let (key, tail) = ([n; 32], other.tail());
+            faults.slow(Duration::from_millis(20));
+            std::thread::scope(|scope| {
+                let giver = scope.spawn(|| one.append_given(&[given(2, [100 + n; 32]), given(3, key)]));
+                while other.tail() == tail {
+                    std::thread::yield_now();
+                }
+                let late = Arc::new(put_of(4, key, tail));
+                match n % 2 {
+                    0 => other.forget(&key).expect("the disk works"),
+                    _ => drop(other.append(&[late]).expect("the disk works")),
+                }
+                let came_between = !matches!(other.index().find(&[100 + n; 32]), Found::Live { .. });
+                overruled += u32::from(came_between);
+                giver.join().expect("no panic").expect("the disk works");
+                faults.heal();
+                if came_between {
+                    let Look::Hit(bytes, _) = other.look(&key, None, || 0, bytes) else {
+                        panic!("{n} is not there")
+                    };
+                    assert_eq!(bytes, [3; 3]);
+                }
+            });
+            if overruled > 3 {
+                return;
+            }
+        }
+        panic!("nothing came between");
+    });
+}
+
+/// Three bytes `n` for a key, of a run that began then.
+fn put_of(n: u8, key: [u8; 32], began: Position) -> Put {
+    let permit = Permit { key, began, claim: Mutex::new(None), doubtful: false };
+    Put::of(n, permit, Arc::new(Tally::new("test")))
+}
+
+fn bytes(_: &Meta, payload: Payload<'_>) -> Result<Vec<u8>, Undecodable> {
+    match payload {
+        Payload::Bytes(bytes) => Ok(bytes.to_vec()),
+        _ => Err(Undecodable::TypeChanged),
+    }
+}
+
 /// Changes a byte of the index file, in that word of its header.
 fn damage(store: &Store, word: usize) {
     let path = store.dir.index();
@@ -164,9 +240,7 @@ fn the_longest_value_has_a_place_in_the_index() {
 
 /// A result of three bytes, of a run that began then.
 fn put(n: u64, began: Position) -> Arc<Put> {
-    let key = *blake3::hash(&n.to_le_bytes()).as_bytes();
-    let permit = Permit { key, began, claim: Mutex::new(None), doubtful: false };
-    Arc::new(Put::of(3, permit, Arc::new(Tally::new("test"))))
+    Arc::new(put_of(3, *blake3::hash(&n.to_le_bytes()).as_bytes(), began))
 }
 
 #[test]

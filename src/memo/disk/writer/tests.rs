@@ -123,7 +123,7 @@ fn who_flushes_or_ends_it_while_another_ends_it_waits_as_well() {
         let path = dir.path().join("cache");
         let (tier, gate) = held(Disk::new(&path));
         // This waits.
-        (100..110).for_each(|n| tier.put(put(&tier, n)));
+        (100..110).for_each(|n| assert!(tier.put(put(&tier, n))));
         let (send, receive) = std::sync::mpsc::channel();
         let start = |what: fn(&Tier)| {
             let (tier, path, send) = (Arc::clone(&tier), path.clone(), send.clone());
@@ -187,5 +187,30 @@ fn what_is_on_its_way_is_not_written_again() {
         assert!(!again);
         tier.flush().expect("all is well");
         assert!(!tier.takes_evicted_of(&[3; 32], &function));
+    });
+}
+
+#[test]
+fn a_batch_that_is_taken_back_is_not_written() {
+    // The disk hangs, an import gives up, what it gave is forgotten; then the disk goes on, and all of it is there again.
+    within(Duration::from_secs(60), || {
+        let dir = tempfile::tempdir().expect("room");
+        let path = dir.path().join("cache");
+        let (tier, gate) = held(Disk::new(&path));
+        let batch = |from: u8| {
+            (from..from + 5)
+                .map(|n| Put::of(n, tier.permit_given([n; 32]), crate::Pool::new().engine.any_tally()))
+        };
+        let (back, kept) = (tier.give(batch(100).collect()), tier.give(batch(105).collect()));
+        assert!(back.recall().is_none(), "the writer does not have it");
+        gate.open();
+        let outcome = kept.wait();
+        assert!(outcome.written.is_ok() && !outcome.doubtful);
+        assert_eq!(outcome.puts.len(), 5, "to be used again");
+        assert_eq!(found(&path), 5);
+        assert!(tier.close(None));
+        let late = tier.give(batch(100).collect()).wait();
+        assert!(late.written.is_err_and(|error| error.is_shutdown()));
+        assert_eq!(found(&path), 5);
     });
 }
