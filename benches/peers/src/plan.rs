@@ -24,6 +24,9 @@ pub(crate) const DISK_ROUNDS: usize = 4;
 /// Bits that are flipped.
 pub(crate) const FLIPS: usize = 40;
 
+/// What "store-100" takes until a power loss costs nothing.
+const FLUSHED: &str = "flushed-100";
+
 /// What was measured: `workload/peer` to an object with `ns` and `cpu` (a sample per round), and what else there was to count.
 pub(crate) type Results = Map<String, Value>;
 
@@ -173,10 +176,8 @@ impl Plan {
 
     /// Adds a round to a cell: samples of times are collected, the rest is what the last round said.
     fn note(&mut self, name: &str, entry: &Entry, outcome: Result<Value, String>) {
-        let cell = self
-            .results
-            .entry(format!("{name}/{}", entry.id))
-            .or_insert(json!({ "ns": [], "cpu": [], "flushed": [] }));
+        let cell =
+            self.results.entry(format!("{name}/{}", entry.id)).or_insert(json!({ "ns": [], "cpu": [] }));
         match outcome {
             Err(trouble) => cell["trouble"] = trouble.into(),
             Ok(Value::Object(figures)) => {
@@ -207,7 +208,12 @@ impl Plan {
                     self.scaled(if part.workload == "fill" { part.count / entry.slow } else { part.count });
                 let mut task = self.task(part.workload, entry, dir.path(), count);
                 (task.length, task.threads, task.sleep) = (part.length, part.threads, part.sleep);
-                let outcome = self.launcher.run(&task);
+                let mut outcome = self.launcher.run(&task);
+                if let Ok(Value::Object(figures)) = &mut outcome
+                    && let Some(ns) = figures.remove("flushed")
+                {
+                    self.note(FLUSHED, entry, Ok(json!({ "ns": ns })));
+                }
                 self.note(part.name, entry, outcome);
                 self.done_with(entry, dir);
             }

@@ -176,8 +176,6 @@ pub(crate) enum Figure {
     Time(Unit),
     /// The time that its threads computed, in a unit.
     Cpu(Unit),
-    /// The time until a power loss costs nothing, in a unit.
-    Flushed(Unit),
     /// Runs of the body.
     Runs,
     /// Runs of the body in all processes.
@@ -256,7 +254,6 @@ fn order(results: &Value, part: &str, id: &str, figure: Figure) -> Option<f64> {
     match figure {
         Figure::Time(_) => fastest(results, part, id),
         Figure::Cpu(_) => least(results, part, id, "cpu"),
-        Figure::Flushed(_) => least(results, part, id, "flushed"),
         Figure::Disk => cell["disk"].as_f64(),
         Figure::Wrong => cell["wrong"].as_f64(),
         Figure::Together if cell["refused"] != 0 => None,
@@ -270,7 +267,6 @@ fn shown(results: &Value, part: &str, entry: &Entry, figure: Figure) -> String {
     let figure = match figure {
         Figure::Time(unit) => fastest(results, part, entry.id).map(|ns| unit.show(ns)),
         Figure::Cpu(unit) => least(results, part, entry.id, "cpu").map(|ns| unit.show(ns)),
-        Figure::Flushed(unit) => least(results, part, entry.id, "flushed").map(|ns| unit.show(ns)),
         Figure::Runs => number("runs"),
         Figure::Together if cell["refused"].as_u64() > Some(0) => {
             number("refused").map(|refused| format!("{refused} of {PROCESSES} refused"))
