@@ -231,7 +231,7 @@ pub struct Stats {
     pub retried: u64,
     /// Values that had to make room in memory.
     pub evicted: u64,
-    /// Results written to disk: with [`Spill::OnInsert`](crate::Spill::OnInsert) when they are finished, with
+    /// Results written to disk, computed or inserted: with [`Spill::OnInsert`](crate::Spill::OnInsert) when they are kept, with
     /// [`Spill::OnEvict`](crate::Spill::OnEvict) when they leave the memory.
     pub spilled: u64,
     /// Entries on disk that were not believed.
@@ -248,7 +248,8 @@ pub struct Stats {
     #[serde(serialize_with = "as_seconds")]
     pub compute_time: Duration,
     /// What hits and joins would have taken, going by the runs they were spared. Like `compute_time` it counts a nested
-    /// run in each run that waited for it: time waited for, not processor time. Serialized in seconds.
+    /// run in each run that waited for it: time waited for, not processor time. Hits on results that were
+    /// [inserted](crate::Pool::insert) count nothing. Serialized in seconds.
     #[serde(serialize_with = "as_seconds")]
     pub saved_time: Duration,
     /// Worker threads alive now, blocked ones included. Zero in the stats of one function.

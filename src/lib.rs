@@ -20,7 +20,7 @@
 //!   digests its code; [`Func::new`] from a closure that captures nothing, for whose code a [`version`](Func::version) stands.
 //! - A [`Call`] is a function bound to its arguments. Together they have a [`Key`]. Arguments need `Serialize`, results
 //!   `Serialize + DeserializeOwned + Send + Sync` ([`memo`] has the whole list); they come as `Arc`.
-//! - A [`Pool`] takes calls. What it has computed it remembers; what is in flight is joined; the rest runs on its threads. A
+//! - A [`Pool`] takes calls. What it has computed, or [was given](Pool::insert), it remembers; what is in flight is joined; the rest runs on its threads. A
 //!   direct call of the function is a plain call, which nobody remembers.
 //! - A [`Task`] is the handle of one submission, for threads ([`Task::wait`]) and for futures (`.await`) alike.
 //!
@@ -34,8 +34,8 @@
 //!
 //! 1. **One run.** For one key at most one computation is in flight, in all processes that share a directory. Everyone who
 //!    submitted it gets the same value, the same error, or the same panic. Errors and panics are not kept: the next submission
-//!    runs again. (Exceptions: [`refresh`](Call::refresh) and [`forget`](Pool::forget) end a key's run, and so does giving it
-//!    up; it may still be on its way when the next one starts. Between processes: [`single_flight(false)`](Disk::single_flight);
+//!    runs again. (Exceptions: [`refresh`](Call::refresh), [`forget`](Pool::forget) and [`insert`](Pool::insert) end a key's run, and so
+//!    does giving it up; it may still be on its way when the next one starts. Between processes: [`single_flight(false)`](Disk::single_flight);
 //!    functions whose results stay in memory; and two processes that seem to wait for each other, of which one computes for
 //!    itself after a tenth of a second.)
 //! 2. **The pool owns the work.** Dropping a task, or a wait that times out, neither stops nor restarts it.
@@ -46,7 +46,8 @@
 //!    `forget` during a run wins over its late result. An entry on disk is believed only if its key, its place, its checksum
 //!    and the shape of its type fit. (What the key does not see: code that the function calls, for which `deps(…)` and
 //!    `version` are; what `Serialize` leaves out, such as `#[serde(skip)]`; what you leave out, by `ignore` or as a
-//!    `resource`; and what the function reads elsewhere, a file or a clock.)
+//!    `resource`; what the function reads elsewhere, a file or a clock; and whether it would give what you
+//!    [insert](Pool::insert), which is believed.)
 //! 5. **Trouble with the cache never fails a task.** A full disk or a damaged file is an [`Event`] and a miss.
 //! 6. **What is finished is kept**, with [`Pool::open`]: written behind, within milliseconds as long as the disk keeps up, and
 //!    found by other processes, now and later. A process that is killed loses what waits to be written, which
@@ -126,8 +127,8 @@
 //!
 //! A local file system with working locks and shared maps; network file systems are refused. The directory must belong to
 //! the user and be writable by nobody else ([`Disk::shared_with_group`] widens that). Nothing else: no service, no
-//! clean-up, no `close`. After [`Pool::forget`] other processes may serve the value from their memory until they next look
-//! at the disk. On Windows the directory's permissions are those it inherits.
+//! clean-up, no `close`. After [`Pool::forget`], [`refresh`](Call::refresh) or [`Pool::insert`] other processes may serve the
+//! older value from their memory until they next look at the disk. On Windows the directory's permissions are those it inherits.
 //!
 //! # Features
 //!

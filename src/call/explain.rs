@@ -33,13 +33,13 @@ pub enum Explain {
     OnDisk,
     /// A join: a run is in flight.
     InFlight,
-    /// A miss: this call was never computed here.
+    /// A miss: no result of this call was ever computed here, or given.
     NeverSeen,
     /// A miss: the result was older than its function's `ttl`.
     Expired,
     /// A miss: the result had to make room.
     Evicted,
-    /// A miss: the result was forgotten, cleared, or overtaken by `refresh` while it was computed.
+    /// A miss: the result was forgotten, cleared, or overtaken by `refresh` or `insert` while it was computed.
     Forgotten,
     /// A miss: the last run ended in an error, and errors are not kept.
     ErrorNotStored,

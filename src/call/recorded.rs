@@ -96,7 +96,7 @@ impl<R: Send + Sync + 'static> Run<R> {
         let remedy = match (disk, core.format) {
             (Some(_), _) => "run it once in a pool that may compute, `Pool::open` of the same directory",
             (None, None) if engine.disk.is_some() => "it is `in_memory`, which is never recorded on disk",
-            _ => "run it once before `set_recorded(true)`",
+            _ => "run or insert it before `set_recorded(true)`",
         };
         format!("{why}; {remedy}")
     }

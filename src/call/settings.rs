@@ -28,7 +28,7 @@ impl<A: Send + 'static, R: Send + Sync + 'static> Func<A, R> {
         })
     }
 
-    /// Results are used for at most `ttl` from their completion, by the pool's clock. Default: without end.
+    /// Results are used for at most `ttl` from their completion, or from when they were inserted, by the pool's clock. Default: without end.
     ///
     /// # Examples
     ///

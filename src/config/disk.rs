@@ -12,7 +12,7 @@ pub const DEFAULT_DISK: u64 = 10 * 1024 * 1024 * 1024;
 /// The smallest [`Disk::max_bytes`]: 256 KiB.
 pub const MIN_DISK: u64 = 256 * 1024;
 
-/// Bytes of finished results that may wait to be written before workers are held back, unless [`Disk::backlog`] says
+/// Bytes of results that may wait to be written before whoever finishes or inserts more is held back, unless [`Disk::backlog`] says
 /// otherwise: 64 MiB.
 pub const DEFAULT_BACKLOG: u64 = 64 * 1024 * 1024;
 
@@ -72,10 +72,11 @@ pub struct Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Spill {
-    /// Every result that is kept, as soon as it is finished: it outlives the process.
+    /// Every result that is kept, as soon as it is computed or [inserted](crate::Pool::insert): it outlives the process.
     #[default]
     OnInsert,
-    /// Only results that have to make room in memory: the disk extends the memory, and little is written.
+    /// Results that have to make room in memory: the disk extends the memory, and little is written. (At once is written what
+    /// must replace something on disk, and what [`insert_all`](crate::Pool::insert_all) is given.)
     OnEvict,
 }
 
@@ -131,7 +132,8 @@ impl Disk {
     /// How many bytes the directory may take. Default: [`DEFAULT_DISK`], at least [`MIN_DISK`].
     ///
     /// Held whenever something is written (by at most one segment more: a 64th of this, between 64 KiB and 64 MiB; below
-    /// 16 MiB the table of what is being computed, 1 MiB, comes on top). A single result may take half of this. The oldest results go first, and those that were used meanwhile and save most time per byte get a second chance. If
+    /// 16 MiB the table of what is being computed, 1 MiB, comes on top). A single result may take half of this. The oldest results go first, and those that were used meanwhile and save most time
+    /// per byte get a second chance; what an inserted one saves is not known, so these come last. If
     /// several processes say different things, each holds its own bound when it writes.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;

@@ -28,30 +28,51 @@ impl Pool {
 
     /// Keeps a value as the result of a call, as if it had been computed just now: in memory at once, and on disk as computed
     /// ones are (see [`Disk::spill`](crate::Disk::spill)). For what is known from elsewhere: another cache, a batch interface, a
-    /// fixture. With [`insert_all`](Self::insert_all) many go to the disk at once.
+    /// fixture. To write many, take [`insert_all`](Self::insert_all).
     ///
-    /// It takes the place of what was kept before, here and in the directory. A run in flight, here or in another process, goes
-    /// on for those who wait for it, but is not kept. The value expires as computed ones do (`ttl`), and is kept even if it would
-    /// have been too cheap for `cost_above`. Nothing is counted as submitted or computed, and hits on it save no time that is known.
+    /// It takes the place of what was kept before, here and in the directory; other processes may have the old one in memory
+    /// until they next look at the disk. A run in flight, here or in another process, goes on for those who wait for it, but is
+    /// not kept (with [`single_flight(false)`](crate::Disk::single_flight), that of another process may be).
     ///
-    /// That it can't be written, or does not fit anywhere, is no error here, as with computed values: the listener is told, and
-    /// [`flush`](Self::flush) says so. Whoever inserts faster than the disk takes it is held back, for up to a second.
+    /// Whether the function would have given that value is not checked. It may be an `R` or an `Arc<R>`; of a function that
+    /// returns a `Result` it is what is in the `Ok`: errors can't be inserted. Its [`ttl`](crate::Func::ttl) begins now, and it is
+    /// kept though it took no time ([`cost_above`](crate::Func::cost_above)). It belongs to this version of the function: of a
+    /// `#[memo]` function, to its text, unless it has a `version`. A pool stays a cache: what is inserted is evicted, expires and
+    /// is deleted like any other result, and then the function is called. Don't make it the only copy.
+    ///
+    /// Nothing is counted as submitted or computed, no event is told, and hits on it add nothing to
+    /// [`saved_time`](crate::Stats::saved_time).
+    ///
+    /// Trouble with the disk is no error here, as with computed values: the listener is told, and [`flush`](Self::flush) says so.
+    /// A value that fits neither in memory nor on disk is not kept, which only the listener is told; what was there before is
+    /// gone all the same. It waits where results come faster than the disk takes them, for up to a second; and where there is an
+    /// older result, for the directory's lock, for up to two (as [`forget`](Self::forget) does).
     ///
     /// # Errors
     ///
     /// [`is_invalid`](Error::is_invalid) if the arguments can't be encoded, [`is_shutdown`](Error::is_shutdown) after
-    /// [`shutdown`](Self::shutdown): then nothing is kept. [`is_store`](Error::is_store) if the directory has an older result,
-    /// or somebody computes one, and it could not be told to forget that: when the new one has left the memory, the older one
-    /// may be found again.
+    /// [`shutdown`](Self::shutdown): then nothing is kept. [`is_store`](Error::is_store) if an older result on disk, or one that
+    /// is being computed, could not be overruled: the new one is in memory, but once it has left, the older one may be found again.
     ///
     /// # Examples
     ///
+    /// A service that answers many questions in one request:
+    ///
     /// ```
     /// # use memopool::{Func, Pool};
-    /// let size_of = Func::new("size_of", |path: String| std::fs::metadata(path).map_or(0, |file| file.len()));
+    /// # fn ask(texts: &[&str]) -> Vec<Vec<f32>> {
+    /// #     texts.iter().map(|text| vec![text.len() as f32]).collect()
+    /// # }
+    /// let embed = Func::new("embed", |text: String| ask(&[text.as_str()]).remove(0));
+    /// let call = |text: &str| embed.call(text.to_owned());
     /// let pool = Pool::new();
-    /// pool.insert(&size_of.call("large.bin".into()), 1 << 30)?; // from a listing, say
-    /// assert_eq!(*pool.run(size_of.call("large.bin".into()))?, 1 << 30);
+    ///
+    /// let mut texts = vec!["to be", "or not", "to be"];
+    /// texts.retain(|text| pool.get(&call(text)).is_none());
+    /// for (text, vector) in texts.iter().zip(ask(&texts)) {
+    ///     pool.insert(&call(text), vector)?;
+    /// }
+    /// assert_eq!(*pool.run(call("or not"))?, [6.0]);
     /// assert_eq!(pool.stats().computed, 0);
     /// # Ok::<(), memopool::Error>(())
     /// ```
@@ -66,21 +87,29 @@ impl Pool {
     /// Keeps many values as the results of their calls, on disk: to fill a directory with what is known already. As
     /// [`insert`](Self::insert), but for this:
     ///
-    /// - They are written at once, 1 024 at a time (or a mebibyte), whatever `spill` says: when this returns, all of them can be
-    ///   read by every process, and a kill costs none. (A power loss may: see [`flush`](Self::flush).)
-    /// - They are not kept in memory, which is for what is asked for; what was there of the same calls is gone from it.
-    /// - One thread makes the keys and encodes the values, that of the caller; another, the writer, hashes and writes them. That
-    ///   takes about as long as it takes a database to write them in a single transaction (see `docs/compare.md`).
+    /// - They are written at once, in batches of up to 1 024 results or 1 MiB, whatever `spill` says: when this returns, what
+    ///   fits into [`max_bytes`](crate::Disk::max_bytes) can be read by every process, and a kill costs none of it. (Of more the last
+    ///   ones stay.) A power loss may: see [`flush`](Self::flush), and [`Sync::EachBatch`](crate::Sync::EachBatch), with which they are
+    ///   safe from that, too.
+    /// - It is no transaction: others see results as they are written, and a kill before the end leaves a part of them.
+    /// - They are not put into memory, and older results of the same calls are removed from it: the first hit reads from disk.
+    /// - Of several results for one call the last is kept. Calls may be of different functions with the same types.
     ///
-    /// Without a disk, and where results do not go there (`in_memory`, or values that can't be encoded), it inserts one after the
-    /// other into memory.
+    /// The caller's thread makes keys and encodes, the writer's thread hashes and writes; at most three batches are in memory.
+    /// What that takes beside redb and LMDB is in `docs/compare.md`, under "Writing".
+    ///
+    /// Without a disk, and for results that do not go there (`in_memory`, types that can't be read back, a value larger than half
+    /// of `max_bytes`), it inserts one after the other into memory, where they end with the process.
+    ///
+    /// It blocks. A call that borrows from what the closure owns can't be made in it; `function::func()` takes owned arguments:
+    /// `rows.map(|row| (population::func().call((row.city,)), row.people))`.
     ///
     /// # Errors
     ///
-    /// The first one ends it. [`is_invalid`](Error::is_invalid) if arguments can't be encoded, and
-    /// [`is_shutdown`](Error::is_shutdown) when the pool ends meanwhile: the results before are kept.
-    /// [`is_store`](Error::is_store) if the directory can't be written to: then up to 3 072 of the last results may be missing,
-    /// and of their calls is kept what was kept before.
+    /// The first one ends it; inserting everything again is safe. [`is_invalid`](Error::is_invalid) if arguments can't be encoded:
+    /// the results before are kept. [`is_shutdown`](Error::is_shutdown) when the pool ends meanwhile, and
+    /// [`is_store`](Error::is_store) if the directory can't be written to, or a batch has waited for 60 seconds: then any of the last
+    /// 3 072 results may be missing, and a few of them may still appear later.
     ///
     /// # Panics
     ///
