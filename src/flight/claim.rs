@@ -150,13 +150,14 @@ impl<K: SlotHash, E, F> Table<K, E, F> {
     /// Keeps what was found elsewhere, whatever is there: the generation before ends. Gives the new one.
     pub(crate) fn give(&self, key: K, entry: E) -> (u64, Displaced<E, F>) {
         self.end();
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        // What was done before is seen by whoever finds that this was given before he began.
+        let generation = self.generations.fetch_add(1, Ordering::Release);
         self.slots.update(key, |_| (Change::Put(Slot { generation, state: State::Done(entry) }), generation))
     }
 
     /// No generation that begins later has a lower number.
     pub(crate) fn next_generation(&self) -> u64 {
-        self.generations.load(Ordering::Relaxed)
+        self.generations.load(Ordering::Acquire)
     }
 
     /// Leads whatever is there: the generation before ends.

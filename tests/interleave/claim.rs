@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::checker::sync::atomic::{AtomicBool, Ordering};
+use crate::checker::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::explore;
 use crate::flight::cell::{Cell, Interest, Withdrawn};
 use crate::flight::claim::{Claim, Guard, Peek, Place, Resolve, Table};
@@ -295,6 +295,97 @@ fn what_was_found_elsewhere_replaces_nothing() {
         assert_eq!(calls.0.adopt(Key, era, 1), Err(1));
         assert_eq!(join(leader), None);
         assert!(matches!(calls.submit(), Found::Hit(2)));
+    });
+}
+
+/// A value that was inserted gives way to what a run of before computes.
+///
+/// ```text
+/// leader 1              giver                 follower of 1
+/// --------              -----                 -------------
+/// publish 1           · give 2                wait
+///   kept:           <=>   displaces 1         1
+///   refused:        <=>   displaces the run
+/// ```
+#[test]
+fn what_is_given_stays() {
+    explore(|| {
+        let calls = Calls::new();
+        let (flight, guard) = calls.lead();
+        let leader = spawn(move || publish(guard, 1));
+        let follower = spawn(move || wait(&flight, 0));
+        let (_, displaced) = calls.0.give(Key, 2);
+        assert!(displaced.is_some());
+        let refused = join(leader);
+        assert!(refused.is_none() || refused == Some(1));
+        assert_eq!(join(follower), Ok(1), "who had asked before gets what was computed");
+        assert!(matches!(calls.submit(), Found::Hit(2)));
+    });
+}
+
+/// After an import the old result is found: somebody had just read it from the disk, and puts it into the table.
+///
+/// ```text
+/// finder                    importer
+/// ------                    --------
+/// note the era            · write 2 to the disk
+/// vacant? read the disk   · end it in the table
+/// adopt what was there
+/// ```
+#[test]
+fn what_was_found_before_an_import_is_never_read_after_it() {
+    explore(|| {
+        let (calls, disk) = (Calls::new(), Arc::new(AtomicU32::new(1)));
+        let finder = {
+            let (Calls(table), disk) = (calls.clone(), Arc::clone(&disk));
+            spawn(move || {
+                let era = table.era();
+                if let Peek::Vacant = table.peek(&Key, |_| Some(()), |_| Some(())) {
+                    let _ = table.adopt(Key, era, disk.load(Ordering::Acquire));
+                }
+            })
+        };
+        disk.store(2, Ordering::Release);
+        calls.0.remove_many([Key].into_iter(), |_, slot| drop(slot));
+        assert!(!matches!(calls.submit(), Found::Hit(1)));
+        join(finder);
+    });
+}
+
+/// Two threads insert different values, and the next process finds the other one than this.
+///
+/// ```text
+/// each giver, of n
+/// ----------------
+/// note the next generation
+/// is there anything on disk? · put n in its place
+/// nothing?                   · put n, refused if another was faster
+/// give n                     · displaces what is newer than the note? once more
+/// ```
+#[test]
+fn two_givers_leave_the_same_in_the_table_and_on_disk() {
+    explore(|| {
+        let (calls, disk) = (Calls::new(), Arc::new(AtomicU32::new(0)));
+        let give = |n: u32| {
+            let (Calls(table), disk) = (calls.clone(), Arc::clone(&disk));
+            move || loop {
+                let begun = table.next_generation();
+                match disk.load(Ordering::Acquire) {
+                    0 => _ = disk.compare_exchange(0, n, Ordering::AcqRel, Ordering::Acquire),
+                    _ => disk.store(n, Ordering::Release),
+                }
+                let (_, displaced) = table.give(Key, n);
+                if displaced.is_none_or(|slot| slot.generation() < begun) {
+                    break;
+                }
+            }
+        };
+        let (one, two) = (give(1), give(2));
+        let other = spawn(one);
+        two();
+        join(other);
+        let Found::Hit(here) = calls.submit() else { panic!("one of them is there") };
+        assert_eq!(here, disk.load(Ordering::Acquire));
     });
 }
 
