@@ -148,6 +148,7 @@ pub(super) fn expires<R>(engine: &Engine, core: &Core<R>) -> u64 {
 
 /// How a value is to be kept: its weight, if it fits into memory; its bytes, if it goes to the `disk` now. Why not, if neither:
 /// the listener is told then. `doubtful`: a record of it could not be decoded.
+#[inline]
 pub(super) fn place<R: Send + Sync + 'static>(
     engine: &Engine,
     core: &Core<R>,
