@@ -206,7 +206,7 @@ fn a_miss_says_why_and_what_to_do() {
             });
         let error = Pool::new().run(caller.call(3)).unwrap_err();
         assert!(error.is_miss() && error.to_string().starts_with("in `recorded::caller`: "), "{error}");
-        assert!(error.to_string().ends_with("run it once before `set_recorded(true)`"), "{error}");
+        assert!(error.to_string().ends_with("run or insert it before `set_recorded(true)`"), "{error}");
     });
 }
 
