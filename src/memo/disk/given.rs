@@ -10,15 +10,23 @@
 //! | waits | taken back: it will not be written | its giver, who has waited for too long, or knows that the one before failed |
 //! | being written | answered | the writer |
 
+use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::put::Put;
-use super::tier::Shared;
+use super::index::{Place, Position};
+use super::log::{FULL, LOCK_PATIENCE};
+use super::payload::Packed;
+use super::put::{Permit, Put, count_spilled};
+use super::store::Store;
+use super::tier::{Shared, Tier};
 use super::writer::too_long;
 use crate::error::Error;
 use crate::sync::{Arc, Mutex};
+
+/// For so many results the index is made at once: more is said easily, and may never come.
+const MOST_EXPECTED: u64 = 1 << 20;
 
 /// How long the giver waits for a batch.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,10 +65,89 @@ pub(super) struct Written {
 }
 
 /// A batch, and where to wait for it.
-pub(super) fn given(puts: Vec<Put>) -> (Given, Giving) {
+fn given(puts: Vec<Put>) -> (Given, Giving) {
     let (reply, answer) = bounded(1);
     let waiting = Arc::new(Mutex::new(Some(puts)));
     (Given { waiting: Arc::clone(&waiting), reply }, Giving { waiting, answer })
+}
+
+impl Tier {
+    /// So many results are about to be [given](Self::give), at least.
+    pub(crate) fn expect(&self, results: u64) {
+        // If there is no room for that, it is made on the way, or that fails.
+        let _ = self.shared.store().expect(results.min(MOST_EXPECTED));
+    }
+
+    /// A batch of more bytes could evict itself.
+    pub(crate) fn largest_batch(&self) -> u64 {
+        self.shared.outbox.load_bytes()
+    }
+
+    /// Has results written that are newer than whatever is there.
+    pub(crate) fn give(&self, puts: Vec<Put>) -> Giving {
+        let (given, giving) = given(puts);
+        self.writer.give(given);
+        giving
+    }
+
+    /// For a value that is newer than whatever is there.
+    pub(crate) fn permit_given(&self, key: [u8; 32]) -> Permit {
+        Permit { key, began: Position::LAST, claim: Mutex::new(None), doubtful: false }
+    }
+}
+
+impl Shared {
+    /// Writes results that were given.
+    pub(super) fn give(&self, puts: &[Put]) -> Result<(), Error> {
+        match self.revived().and_then(|store| store.append_given(puts)) {
+            Ok(()) => {
+                count_spilled(puts.iter());
+                self.write_works(puts.first().map(|put| &put.permit.key));
+                Ok(())
+            }
+            Err(error) => {
+                self.write_fails(&error);
+                Err(Error::store(error.to_string()))
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Writes results that are newer than whatever is there. What somebody else has written since their places were taken was
+    /// begun before them, or while they were given: they are written once more then, behind it, in the section that publishes them.
+    pub(crate) fn append_given(&self, puts: &[Put]) -> io::Result<()> {
+        if let [put] = puts
+            && let Packed::Large(large) = &put.packed
+        {
+            return self.append_large(put, large).map(drop);
+        }
+        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts))?;
+        let written = self.write_runs(puts, &places)?;
+        self.writing(LOCK_PATIENCE, |writing| {
+            let mut stored = writing.publish_all(puts, &written)?.into_iter().peekable();
+            for (at, place) in &written {
+                if stored.next_if_eq(at).is_none() {
+                    let place = Place { position: writing.reserve(place.len)?, ..*place };
+                    self.write_run(puts, &[(*at, place)])?;
+                    writing.publish(&puts[*at], place)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Has the index made large enough for so many results more, where it would grow several times on the way.
+    pub(crate) fn expect(&self, results: u64) -> io::Result<()> {
+        if self.index().load_with(results) <= FULL {
+            return Ok(());
+        }
+        self.writing(LOCK_PATIENCE, |writing| match writing.index.load_with(results) > FULL {
+            true => writing.grow(results),
+            // Somebody else expected them, too.
+            false => Ok(()),
+        })
+    }
 }
 
 impl Given {

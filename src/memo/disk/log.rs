@@ -85,43 +85,8 @@ impl Store {
         self.writing(LOCK_PATIENCE, |writing| writing.publish_all(puts, &written))
     }
 
-    /// Writes results that are newer than whatever is there. What somebody else has written since their places were taken was
-    /// begun before them, or while they were given: they are written once more then, behind it, in the section that publishes them.
-    pub(crate) fn append_given(&self, puts: &[Put]) -> io::Result<()> {
-        if let [put] = puts
-            && let Packed::Large(large) = &put.packed
-        {
-            return self.append_large(put, large).map(drop);
-        }
-        let places = self.writing(LOCK_PATIENCE, |writing| writing.places(puts))?;
-        let written = self.write_runs(puts, &places)?;
-        self.writing(LOCK_PATIENCE, |writing| {
-            let mut stored = writing.publish_all(puts, &written)?.into_iter().peekable();
-            for (at, place) in &written {
-                if stored.next_if_eq(at).is_none() {
-                    let place = Place { position: writing.reserve(place.len)?, ..*place };
-                    self.write_run(puts, &[(*at, place)])?;
-                    writing.publish(&puts[*at], place)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Has the index made large enough for so many results more, where it would grow several times on the way.
-    pub(crate) fn expect(&self, results: u64) -> io::Result<()> {
-        if self.index().load_with(results) <= FULL {
-            return Ok(());
-        }
-        self.writing(LOCK_PATIENCE, |writing| match writing.index.load_with(results) > FULL {
-            true => writing.grow(results),
-            // Somebody else expected them, too.
-            false => Ok(()),
-        })
-    }
-
     /// Writes records where places were taken for them. Gives those that were written.
-    fn write_runs<P: Borrow<Put>>(
+    pub(super) fn write_runs<P: Borrow<Put>>(
         &self,
         puts: &[P],
         places: &[(usize, Place)],
@@ -144,7 +109,7 @@ impl Store {
     }
 
     /// Writes records that lie one after the other.
-    fn write_run<P: Borrow<Put>>(&self, puts: &[P], run: &[(usize, Place)]) -> io::Result<()> {
+    pub(super) fn write_run<P: Borrow<Put>>(&self, puts: &[P], run: &[(usize, Place)]) -> io::Result<()> {
         let [(_, first), ..] = run else { return Ok(()) };
         let mut gathered = Gathered { store: self, bytes: BUFFER.take(), at: first.position };
         let written = run.iter().try_for_each(|(at, place)| {
@@ -172,7 +137,7 @@ impl Store {
     }
 
     /// Gives a large value, whose bytes are in a file already, its place in the log.
-    fn append_large(&self, put: &Put, large: &Mutex<Option<Written>>) -> io::Result<Vec<usize>> {
+    pub(super) fn append_large(&self, put: &Put, large: &Mutex<Option<Written>>) -> io::Result<Vec<usize>> {
         let Some(large) = large.lock().take() else { return Ok(Vec::new()) };
         self.writing(LOCK_PATIENCE, |writing| {
             if !writing.admits(put) {
@@ -343,7 +308,7 @@ thread_local! {
 
 impl Writing<'_> {
     /// Takes places for results; gives the numbers of those that are taken.
-    fn places<P: Borrow<Put>>(&mut self, puts: &[P]) -> io::Result<Vec<(usize, Place)>> {
+    pub(super) fn places<P: Borrow<Put>>(&mut self, puts: &[P]) -> io::Result<Vec<(usize, Place)>> {
         let mut places = Vec::with_capacity(puts.len());
         for (at, put) in puts.iter().enumerate() {
             if let Some(next) = puts.get(at + 2 * AHEAD) {
@@ -366,7 +331,7 @@ impl Writing<'_> {
     }
 
     /// Tells the index of records that are written; gives the numbers of those that nothing newer is known of.
-    fn publish_all<P: Borrow<Put>>(
+    pub(super) fn publish_all<P: Borrow<Put>>(
         &mut self,
         puts: &[P],
         written: &[(usize, Place)],
@@ -470,7 +435,7 @@ impl Writing<'_> {
     }
 
     /// Tells the index of a record that is written. `false`: something newer is known meanwhile.
-    fn publish(&mut self, put: &Put, place: Place) -> io::Result<bool> {
+    pub(super) fn publish(&mut self, put: &Put, place: Place) -> io::Result<bool> {
         if self.index.load() > FULL && !self.crowded {
             match self.grow(0) {
                 // There is room, if not for much more. (Once in a section under the lock is enough.)

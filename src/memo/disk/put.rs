@@ -185,3 +185,16 @@ impl Put {
         Meta { shape, flags: self.flags(), raw_len, expires, compute }
     }
 }
+
+/// These are on the disk.
+pub(super) fn count_spilled<'a>(puts: impl Iterator<Item = &'a Put>) {
+    // Those that come together are mostly of one function, whose other figures the workers change.
+    let mut tallies = puts.map(|put| &put.tally).peekable();
+    while let Some(tally) = tallies.next() {
+        let mut together = 1;
+        while tallies.next_if(|next| Arc::ptr_eq(next, tally)).is_some() {
+            together += 1;
+        }
+        tally.spilled.fetch_add(together, Ordering::Relaxed);
+    }
+}

@@ -18,12 +18,11 @@ use std::time::Instant;
 use super::claims::ClaimToken;
 use super::current::{Current, Stores};
 use super::functions::Version;
-use super::given::{self, Giving};
 use super::health::Health;
 use super::index::{Mark, Position};
 use super::outbox::Outbox;
 use super::payload::{Meta, Packed, Payload, Sink, unpacked};
-use super::put::{Note, Permit, Put};
+use super::put::{Note, Permit, Put, count_spilled};
 use super::store::{Hint, Look, Store};
 use super::telling::Telling;
 use super::unwritten::{By, Unwritten};
@@ -39,7 +38,7 @@ use crate::sync::{Arc, Mutex};
 /// See the [module](self).
 pub(crate) struct Tier {
     pub(super) shared: Arc<Shared>,
-    writer: Writer,
+    pub(super) writer: Writer,
 }
 
 /// What the writer works on, too.
@@ -175,11 +174,6 @@ impl Tier {
         Permit { key, began: self.shared.store().tail(), claim: Mutex::new(None), doubtful: false }
     }
 
-    /// For a value that is newer than whatever is there.
-    pub(crate) fn permit_given(&self, key: [u8; 32]) -> Permit {
-        Permit { key, began: Position::LAST, claim: Mutex::new(None), doubtful: false }
-    }
-
     /// For a value that leaves the memory: older than anything others have done since this pool came.
     pub(crate) fn permit_evicted(&self, key: [u8; 32]) -> Permit {
         Permit { key, began: self.shared.opened(), claim: Mutex::new(None), doubtful: false }
@@ -245,24 +239,6 @@ impl Tier {
             return true;
         }
         self.writer.put(Arc::new(put))
-    }
-
-    /// So many results are about to be [given](Self::give), at least.
-    pub(crate) fn expect(&self, results: u64) {
-        // If there is no room for that, it is made on the way, or that fails.
-        let _ = self.shared.store().expect(results.min(MOST_EXPECTED));
-    }
-
-    /// A batch of more bytes could evict itself.
-    pub(crate) fn largest_batch(&self) -> u64 {
-        self.shared.outbox.load_bytes()
-    }
-
-    /// Has results written that are newer than whatever is there.
-    pub(crate) fn give(&self, puts: Vec<Put>) -> Giving {
-        let (given, giving) = given::given(puts);
-        self.writer.give(given);
-        giving
     }
 
     /// Waits while more is to be written than the backlog may have, for at most a second.
@@ -368,9 +344,6 @@ impl Tier {
     }
 }
 
-/// For so many results the index is made at once: more is said easily, and may never come.
-const MOST_EXPECTED: u64 = 1 << 20;
-
 /// A record of so many bytes is read and decoded in some microseconds, if it is in the page cache.
 const AT_HAND: u64 = 4 << 10;
 
@@ -406,37 +379,10 @@ impl Shared {
         drop(claims);
         match written {
             Ok(stored) => {
-                self.count_spilled(stored.iter().map(|at| &puts[*at].tally));
+                count_spilled(stored.iter().map(|at| &*puts[*at]));
                 self.write_works(stored.first().map(|at| &puts[*at].permit.key));
             }
             Err(error) => self.lost(by, &error),
-        }
-    }
-
-    /// Writes results that were given.
-    pub(super) fn give(&self, puts: &[Put]) -> Result<(), Error> {
-        match self.revived().and_then(|store| store.append_given(puts)) {
-            Ok(()) => {
-                self.count_spilled(puts.iter().map(|put| &put.tally));
-                self.write_works(puts.first().map(|put| &put.permit.key));
-                Ok(())
-            }
-            Err(error) => {
-                self.write_fails(&error);
-                Err(Error::store(error.to_string()))
-            }
-        }
-    }
-
-    fn count_spilled<'a>(&self, of: impl Iterator<Item = &'a Arc<Tally>>) {
-        // Those that come together are mostly of one function, whose other figures the workers change.
-        let mut of = of.peekable();
-        while let Some(tally) = of.next() {
-            let mut together = 1;
-            while of.next_if(|next| Arc::ptr_eq(next, tally)).is_some() {
-                together += 1;
-            }
-            tally.spilled.fetch_add(together, Ordering::Relaxed);
         }
     }
 
@@ -474,7 +420,7 @@ impl Shared {
     }
 
     /// The store; a new one if its directory was deleted.
-    fn revived(&self) -> io::Result<Current<'_>> {
+    pub(super) fn revived(&self) -> io::Result<Current<'_>> {
         let store = self.store();
         if !store.is_deleted() {
             return Ok(store);
@@ -494,7 +440,7 @@ impl Shared {
     }
 
     /// Writing failed.
-    fn write_fails(&self, error: &io::Error) {
+    pub(super) fn write_fails(&self, error: &io::Error) {
         self.unwritten.trouble(&error.to_string());
         self.failed(&self.writes, error);
     }
@@ -522,7 +468,7 @@ impl Shared {
     }
 
     /// Something was written. If nothing could be read, that is tried, too: perhaps nobody else asks for what is there.
-    fn write_works(&self, key: Option<&[u8; 32]>) {
+    pub(super) fn write_works(&self, key: Option<&[u8; 32]>) {
         let recovered = self.writes.works();
         if self.reads.is_well() {
             if recovered {

@@ -121,6 +121,7 @@ fn put_of(n: u8, key: [u8; 32], began: Position) -> Put {
     Put::of(n, permit, Arc::new(Tally::new("test")))
 }
 
+#[cfg(feature = "testing")]
 fn bytes(_: &Meta, payload: Payload<'_>) -> Result<Vec<u8>, Undecodable> {
     match payload {
         Payload::Bytes(bytes) => Ok(bytes.to_vec()),
