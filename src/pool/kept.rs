@@ -123,7 +123,7 @@ impl Pool {
     ///
     /// #[memo]
     /// fn population(city: &str) -> u64 {
-    ///     unimplemented!("asks a slow service for {city}")
+    ///     panic!("would ask a slow service for {city}")
     /// }
     ///
     /// let table = [("Lagos", 15_946_000), ("Dhaka", 22_478_000)];

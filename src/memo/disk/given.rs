@@ -11,7 +11,6 @@
 //! | being written | answered | the writer |
 
 use std::io;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -21,15 +20,12 @@ use super::payload::Packed;
 use super::put::{Permit, Put, count_spilled};
 use super::store::Store;
 use super::tier::{Shared, Tier};
-use super::writer::too_long;
+use super::writer::{FLUSH_PATIENCE, too_long};
 use crate::error::Error;
 use crate::sync::{Arc, Mutex};
 
 /// For so many results the index is made at once: more is said easily, and may never come.
 const MOST_EXPECTED: u64 = 1 << 20;
-
-/// How long the giver waits for a batch.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A batch, as long as it waits.
 type Waiting = Arc<Mutex<Option<Vec<Put>>>>;
@@ -92,7 +88,7 @@ impl Tier {
 
     /// For a value that is newer than whatever is there.
     pub(crate) fn permit_given(&self, key: [u8; 32]) -> Permit {
-        Permit { key, began: Position::LAST, claim: Mutex::new(None), doubtful: false }
+        Permit::new(key, Position::LAST)
     }
 }
 
@@ -177,7 +173,7 @@ impl Written {
 impl Giving {
     /// Waits until the batch is written, or says why it is not.
     pub(crate) fn wait(self) -> Outcome {
-        match self.answer.recv_timeout(PATIENCE) {
+        match self.answer.recv_timeout(FLUSH_PATIENCE) {
             Ok((written, puts)) => Outcome { written, doubtful: false, puts },
             Err(reason) => {
                 let puts = self.waiting.lock().take();

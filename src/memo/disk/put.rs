@@ -84,6 +84,10 @@ impl Hold {
 }
 
 impl Permit {
+    pub(super) fn new(key: [u8; 32], began: Position) -> Permit {
+        Permit { key, began, claim: Mutex::new(None), doubtful: false }
+    }
+
     /// The same, of a key whose record could not be decoded.
     pub(crate) fn doubting(self, doubtful: bool) -> Permit {
         Permit { doubtful, ..self }

@@ -171,12 +171,12 @@ impl Tier {
 
     /// A run of that key begins now.
     pub(crate) fn permit(&self, key: [u8; 32]) -> Permit {
-        Permit { key, began: self.shared.store().tail(), claim: Mutex::new(None), doubtful: false }
+        Permit::new(key, self.shared.store().tail())
     }
 
     /// For a value that leaves the memory: older than anything others have done since this pool came.
     pub(crate) fn permit_evicted(&self, key: [u8; 32]) -> Permit {
-        Permit { key, began: self.shared.opened(), claim: Mutex::new(None), doubtful: false }
+        Permit::new(key, self.shared.opened())
     }
 
     /// Whether a finished result is written at once. With [`Spill::OnEvict`] this is so where something is known of its

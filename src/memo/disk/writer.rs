@@ -37,8 +37,8 @@ const REST: Duration = Duration::from_micros(500);
 /// How long a worker is held back at most.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long `flush` waits for the writer.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long `flush` waits for the writer, and whoever gives it a batch.
+pub(super) const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the [module](self).
 pub(super) struct Writer {

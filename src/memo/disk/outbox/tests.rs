@@ -11,7 +11,7 @@ const FOREVER: Duration = Duration::from_secs(3600);
 const TIME: Duration = Duration::from_secs(60);
 
 fn put(n: u8) -> Arc<Put> {
-    let permit = Permit { key: [n; 32], began: Position::NONE, claim: Mutex::new(None), doubtful: false };
+    let permit = Permit::new([n; 32], Position::NONE);
     Arc::new(Put::of(n, permit, Arc::new(Tally::new("test"))))
 }
 

@@ -117,7 +117,7 @@ fn what_is_given_overrules_what_came_while_it_was_written() {
 
 /// Three bytes `n` for a key, of a run that began then.
 fn put_of(n: u8, key: [u8; 32], began: Position) -> Put {
-    let permit = Permit { key, began, claim: Mutex::new(None), doubtful: false };
+    let permit = Permit::new(key, began);
     Put::of(n, permit, Arc::new(Tally::new("test")))
 }
 
